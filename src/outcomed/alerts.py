@@ -1,0 +1,137 @@
+"""Decide what a verdict changes: which incident opens, which closes, who is told. Pure.
+
+One incident is one alert: it opens with the first bad verdict and closes with the recovery,
+however many bad runs lie between.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec.structs import replace
+
+from outcomed.model import (
+    Alerts,
+    Incident,
+    Judgement,
+    Klass,
+    Record,
+    Usec,
+    Verdict,
+    alert_id,
+)
+
+
+class Standing(Record, frozen=True):
+    """What is remembered of a job's verdicts so far."""
+
+    incident: Incident | None = None
+    bad_in_a_row: int = 0
+    unknown_in_a_row: int = 0
+
+
+class Change(Record, frozen=True):
+    """What follows from one verdict. `tell` is the state of the message that is due, if any."""
+
+    standing: Standing
+    opened: Incident | None = None
+    closed: Incident | None = None
+    tell: Literal["firing", "resolved"] | None = None
+
+
+# `unproven` proves that the job runs again, and nothing about its outcome.
+_CLOSED_BY_UNPROVEN = frozenset(
+    {Verdict.FAILED, Verdict.MISSED, Verdict.OVERDUE, Verdict.INTERRUPTED}
+)
+
+
+def decide(
+    standing: Standing,
+    judgement: Judgement,
+    alerts: Alerts,
+    severity: Literal["critical", "warning"],
+) -> Change:
+    """Fold one verdict into a job's standing."""
+    match judgement.verdict.klass:
+        case Klass.GOOD:
+            return _close(Standing(), standing.incident, judgement.at)
+        case Klass.BAD:
+            return _bad(standing, judgement, alerts, severity)
+        case Klass.WARNING:
+            return _warning(standing, judgement)
+        case Klass.NEUTRAL:
+            return _neutral(standing, judgement)
+
+
+def close(standing: Standing, at: Usec) -> Change:
+    """The job is gone: so is its incident."""
+    return _close(Standing(), standing.incident, at)
+
+
+def _close(standing: Standing, incident: Incident | None, at: Usec) -> Change:
+    if incident is None:
+        return Change(standing)
+    closed = replace(incident, closed=at)
+    return Change(standing, closed=closed, tell="resolved" if incident.told else None)
+
+
+def _bad(
+    standing: Standing,
+    judgement: Judgement,
+    alerts: Alerts,
+    severity: Literal["critical", "warning"],
+) -> Change:
+    number = standing.bad_in_a_row + 1
+    known = standing.incident
+    if known is not None and (known.told and known.verdict.klass is Klass.BAD):
+        return Change(Standing(known, number))
+    told = number >= alerts.after
+    if known is not None and known.verdict.klass is Klass.BAD:
+        # Open since the first bad verdict, and nobody was told yet: `after` is counting.
+        incident = replace(known, told=told)
+        return Change(Standing(incident, number), opened=None, tell="firing" if told else None)
+    incident = _open(judgement, severity, told=told)
+    # A warning that becomes worse is closed in silence: what opens instead is told.
+    superseded = replace(known, closed=judgement.at) if known is not None else None
+    return Change(
+        Standing(incident, number),
+        opened=incident,
+        closed=superseded,
+        tell="firing" if told else None,
+    )
+
+
+def _warning(standing: Standing, judgement: Judgement) -> Change:
+    if judgement.witness == "late":
+        return Change(standing)  # history that nobody can look at any more never pages
+    number = standing.unknown_in_a_row + 1
+    counted = replace(standing, unknown_in_a_row=number)
+    if number < 2 or standing.incident is not None:
+        return Change(counted)
+    incident = _open(judgement, "warning", told=True)
+    return Change(replace(counted, incident=incident), opened=incident, tell="firing")
+
+
+def _neutral(standing: Standing, judgement: Judgement) -> Change:
+    incident = standing.incident
+    if judgement.verdict is Verdict.UNPROVEN and (
+        incident is None or incident.verdict in _CLOSED_BY_UNPROVEN
+    ):
+        return _close(Standing(), incident, judgement.at)
+    return Change(standing)
+
+
+def _open(
+    judgement: Judgement, severity: Literal["critical", "warning"], *, told: bool
+) -> Incident:
+    return Incident(
+        id=alert_id(judgement.run.id),
+        job=judgement.run.job,
+        opened=judgement.at,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        summary=judgement.summary,
+        run=judgement.run.id,
+        severity=severity,
+        told=told,
+    )

@@ -1,0 +1,379 @@
+"""The system bus: wakes the daemon, shows units, starts ours. Decides nothing.
+
+One match a unit path costs nothing for the units of others; a broad one slows PID 1 for everybody.
+The bus allows 512 matches for one connection, so there are as many connections as it takes.
+Watching must not change what is watched: no unit is referenced, and none is asked anything while
+it runs that its signals already said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self
+
+from pystemd import dbuslib
+
+from outcomed.errors import BusError
+from outcomed.model import BootId, InvocationId, JobName, Record, UnitName, Usec
+from outcomed.tracker import Seen
+
+MATCHES_A_CONNECTION = 500  # of the 512 that dbus-daemon allows; the rest are for Reloading etc.
+
+_SYSTEMD = b"org.freedesktop.systemd1"
+_MANAGER_PATH = b"/org/freedesktop/systemd1"
+_MANAGER = b"org.freedesktop.systemd1.Manager"
+_UNIT = b"org.freedesktop.systemd1.Unit"
+_SERVICE = b"org.freedesktop.systemd1.Service"
+_TIMER = b"org.freedesktop.systemd1.Timer"
+_PROPERTIES = b"org.freedesktop.DBus.Properties"
+_UNIT_PREFIX = b"/org/freedesktop/systemd1/unit"
+
+
+class Reloading(Record, frozen=True):
+    """systemd reads its units again (`begins`), or has (not `begins`)."""
+
+    begins: bool
+
+
+class UnitNew(Record, frozen=True):
+    """A unit was loaded; only watched for where a template job may get an instance."""
+
+    unit: UnitName
+
+
+class Lost(Record, frozen=True):
+    """The connection is gone; whatever was said since is unknown."""
+
+    reason: str
+
+
+Signal = Seen | Reloading | UnitNew | Lost
+
+
+def unit_path(unit: UnitName) -> bytes:
+    """Where a unit's object lives, loaded or not."""
+    return bytes(dbuslib.path_encode(_UNIT_PREFIX, unit.encode()))
+
+
+def _open() -> Any:
+    bus = dbuslib.DBus()
+    try:
+        bus.open()
+    except dbuslib.DBusError as error:
+        raise BusError(f"the system bus does not answer: {error}") from error
+    return bus
+
+
+class _Connection:
+    """One connection with its share of the matches. Callbacks only append."""
+
+    def __init__(self) -> None:
+        self.raw: list[Any] = []
+        self.matches = 0
+        # match_signal() keeps no reference to the callback, and refuses bound methods.
+        raw = self.raw
+
+        def append(message: Any, error: object = None, userdata: object = None) -> None:
+            raw.append(message)
+
+        self._append = append
+        self._bus = _open()
+
+    def match(self, path: bytes, interface: bytes, member: bytes) -> None:
+        self._bus.match_signal(_SYSTEMD, path, interface, member, self._append, None)
+        self.matches += 1
+
+    def subscribe(self) -> None:
+        self._bus.call_method(_SYSTEMD, _MANAGER_PATH, _MANAGER, b"Subscribe", [])
+
+    def fileno(self) -> int:
+        return int(self._bus.get_fd())
+
+    def process(self) -> None:
+        """Move everything that has arrived into `raw`."""
+        while not self._bus.process().is_empty():
+            pass
+
+    def close(self) -> None:
+        self._bus.close()
+
+
+class Watch:
+    """Signals of the units of our jobs, and of systemd itself."""
+
+    def __init__(self, boot: BootId, units: Sequence[UnitName], *, new_units: bool = False) -> None:
+        self._boot = boot
+        self._units: dict[bytes, UnitName] = {}
+        self._service: dict[bytes, dict[bytes, Any]] = {}
+        self._connections: list[_Connection] = []
+        try:
+            first = self._connection()
+            first.match(_MANAGER_PATH, _MANAGER, b"Reloading")
+            if new_units:
+                first.match(_MANAGER_PATH, _MANAGER, b"UnitNew")
+            for unit in units:
+                self.add(unit)
+        except (BusError, dbuslib.DBusError) as error:
+            self.close()
+            raise BusError(f"the system bus does not answer: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, unit: UnitName) -> None:
+        """Watch one more unit, loaded or not. Twice is once."""
+        path = unit_path(unit)
+        if path in self._units:
+            return
+        last = self._connections[-1]
+        if last.matches >= MATCHES_A_CONNECTION:
+            last = self._connection()
+        self._units[path] = unit
+        last.match(path, _PROPERTIES, b"PropertiesChanged")
+
+    def _connection(self) -> _Connection:
+        connection = _Connection()
+        self._connections.append(connection)
+        connection.subscribe()
+        return connection
+
+    def filenos(self) -> list[int]:
+        """To be polled. BusError: a connection is gone."""
+        try:
+            numbers = [connection.fileno() for connection in self._connections]
+        except dbuslib.DBusError as error:
+            raise BusError(str(error)) from error
+        if any(number < 0 for number in numbers):
+            raise BusError("the connection is closed")
+        return numbers
+
+    def close(self) -> None:
+        """May be called twice."""
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+    def signals(self) -> Iterator[Signal]:
+        """Everything that has arrived, in the order of each connection."""
+        for connection in self._connections:
+            try:
+                connection.process()
+            except dbuslib.DBusError as error:
+                yield Lost(str(error))
+                return
+            raw, connection.raw[:] = list(connection.raw), []
+            for message in raw:
+                message.process_reply(True)
+                yield from self._decode(message)
+
+    def _decode(self, message: Any) -> Iterator[Signal]:
+        headers = message.headers
+        member = headers["Member"]
+        if member == b"Reloading":
+            yield Reloading(bool(_body(message)))
+        elif member == b"UnitNew":
+            yield UnitNew(UnitName(_body(message)[0].decode()))
+        else:
+            yield from self._decode_properties(headers["Path"], _body(message))
+
+    def _decode_properties(self, path: bytes, body: Any) -> Iterator[Signal]:
+        interface, changed = body[0], body[1]
+        unit = self._units.get(path)
+        if unit is None:
+            return
+        if interface == _SERVICE:
+            # Always comes just before the pair's other half, which has the rest.
+            self._service[path] = changed
+        elif interface == _UNIT:
+            service = self._service.pop(path, {})
+            yield _seen(unit, self._boot, changed, service)
+
+
+def _body(message: Any) -> Any:
+    return message.body
+
+
+def _seen(
+    unit: UnitName, boot: BootId, properties: dict[bytes, Any], service: dict[bytes, Any]
+) -> Seen:
+    trigger, at = _activation(properties.get(b"ActivationDetails", ()))
+    return Seen(
+        unit=unit,
+        boot=boot,
+        invocation=InvocationId(bytes(properties.get(b"InvocationID", b"")).hex()),
+        active=_text(properties, b"ActiveState"),
+        sub=_text(properties, b"SubState"),
+        has_job=properties.get(b"Job", (0,))[0] != 0,
+        result=_text(service, b"Result"),
+        code=int(service.get(b"ExecMainCode", 0)),
+        status=int(service.get(b"ExecMainStatus", 0)),
+        left_idle=_usec(properties, b"InactiveExitTimestamp"),
+        left_idle_mono=_usec(properties, b"InactiveExitTimestampMonotonic"),
+        became_idle=_usec(properties, b"InactiveEnterTimestamp"),
+        became_idle_mono=_usec(properties, b"InactiveEnterTimestampMonotonic"),
+        became_active=_usec(properties, b"ActiveEnterTimestamp"),
+        became_active_mono=_usec(properties, b"ActiveEnterTimestampMonotonic"),
+        trigger=trigger,
+        trigger_at=at,
+    )
+
+
+def _text(properties: dict[bytes, Any], name: bytes) -> str:
+    return bytes(properties.get(name, b"")).decode()
+
+
+def _usec(properties: dict[bytes, Any], name: bytes) -> Usec:
+    return Usec(int(properties.get(name, 0)))
+
+
+def _activation(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[str, Usec]:
+    details = {key.decode(): value.decode() for key, value in pairs}
+    at = details.get("trigger_timer_realtime_usec", "0")
+    return details.get("trigger_unit", ""), Usec(int(at) if at.isdigit() else 0)
+
+
+class LogSettings(Record, frozen=True):
+    """What of a unit's settings decides whether its output can be complete."""
+
+    level_max: int
+    has_filters: bool
+    stdout: str
+    stderr: str
+    namespace: str
+    burst: int
+    interval: Usec
+
+
+class Calls:
+    """Questions to systemd, and the starting of our own units. Its own connection."""
+
+    def __init__(self) -> None:
+        self._bus = _open()
+
+    def reopen(self) -> None:
+        """After the bus was restarted."""
+        self.close()
+        self._bus = _open()
+
+    def close(self) -> None:
+        self._bus.close()
+
+    def _manager(self, method: bytes, signature: bytes, *values: Any) -> Any:
+        arguments = dbuslib.apply_signature(signature, list(values))
+        return self._ask(
+            lambda: self._bus.call_method(_SYSTEMD, _MANAGER_PATH, _MANAGER, method, arguments).body
+        )
+
+    def _property(self, unit: UnitName, interface: bytes, name: bytes, kind: bytes) -> Any:
+        return self._ask(
+            lambda: self._bus.get_property(_SYSTEMD, unit_path(unit), interface, name, kind)
+        )
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except dbuslib.DBusError as error:
+            raise BusError(f"systemd does not answer: {error}") from error
+
+    def resolve(self, units: Sequence[UnitName]) -> dict[UnitName, tuple[UnitName, str]]:
+        """The `Id` and the `LoadState` of each of these names: an alias has neither signals nor
+        entries. Loads what is not loaded."""
+        found: dict[UnitName, tuple[UnitName, str]] = {}
+        for begin in range(0, len(units), 100):
+            part = units[begin : begin + 100]
+            rows = self._manager(b"ListUnitsByNames", b"as", [unit.encode() for unit in part])
+            for asked, row in zip(part, rows, strict=False):
+                found[asked] = (UnitName(row[0].decode()), row[2].decode())
+        return found
+
+    def states(self, units: Sequence[UnitName]) -> dict[UnitName, str]:
+        """The ActiveState of each of these units."""
+        found: dict[UnitName, str] = {}
+        for begin in range(0, len(units), 100):
+            part = [unit.encode() for unit in units[begin : begin + 100]]
+            for row in self._manager(b"ListUnitsByNames", b"as", part):
+                found[UnitName(row[0].decode())] = row[3].decode()
+        return found
+
+    def instances(self, template: UnitName) -> list[UnitName]:
+        """The instances of `x@.service` that systemd knows: loaded, or that a timer starts."""
+        stem = template.removesuffix(".service")
+        services = self._by_pattern(f"{stem}*.service")
+        for timer in self._by_pattern("*.timer"):
+            target = self._property(timer, _TIMER, b"Unit", b"s")
+            name = UnitName(bytes(target).decode())
+            if name.startswith(stem) and name.endswith(".service"):
+                services.append(name)
+        return sorted(set(services) - {template})
+
+    def _by_pattern(self, pattern: str) -> list[UnitName]:
+        rows = self._manager(b"ListUnitsByPatterns", b"asas", [], [pattern.encode()])
+        return [UnitName(row[0].decode()) for row in rows]
+
+    def look(self, unit: UnitName, boot: BootId) -> Seen:
+        """A unit's state now."""
+        return _seen(unit, boot, self._all(unit, _UNIT), self._all(unit, _SERVICE))
+
+    def _all(self, unit: UnitName, interface: bytes) -> dict[bytes, Any]:
+        arguments = dbuslib.apply_signature(b"s", [interface])
+        reply = self._ask(
+            lambda: (
+                self._bus.call_method(
+                    _SYSTEMD, unit_path(unit), _PROPERTIES, b"GetAll", arguments
+                ).body
+            )
+        )
+        return dict(reply)
+
+    def active_state(self, unit: UnitName) -> str:
+        return bytes(self._property(unit, _UNIT, b"ActiveState", b"s")).decode()
+
+    def is_oneshot(self, unit: UnitName) -> bool:
+        return bytes(self._property(unit, _SERVICE, b"Type", b"s")) == b"oneshot"
+
+    def log_settings(self, unit: UnitName) -> LogSettings:
+        def text(name: bytes) -> str:
+            return bytes(self._property(unit, _SERVICE, name, b"s")).decode()
+
+        return LogSettings(
+            level_max=int(self._property(unit, _SERVICE, b"LogLevelMax", b"i")),
+            has_filters=bool(self._property(unit, _SERVICE, b"LogFilterPatterns", b"a(bs)")),
+            stdout=text(b"StandardOutput"),
+            stderr=text(b"StandardError"),
+            namespace=text(b"LogNamespace"),
+            burst=int(self._property(unit, _SERVICE, b"LogRateLimitBurst", b"u")),
+            interval=Usec(int(self._property(unit, _SERVICE, b"LogRateLimitIntervalUSec", b"t"))),
+        )
+
+    def last_elapse(self, unit: UnitName) -> Usec | None:
+        """When a timer last started this unit; None where no timer does."""
+        triggers = self._property(unit, _UNIT, b"TriggeredBy", b"as")
+        timers = [UnitName(bytes(name).decode()) for name in triggers if name.endswith(b".timer")]
+        moments = [int(self._property(timer, _TIMER, b"LastTriggerUSec", b"t")) for timer in timers]
+        return Usec(max(moments)) if any(moments) else None
+
+    def start(self, unit: UnitName) -> None:
+        """Queue a start; what becomes of it shows in the unit's signals."""
+        self._manager(b"StartUnit", b"ss", unit.encode(), b"replace")
+
+    def stop(self, unit: UnitName) -> None:
+        self._manager(b"StopUnit", b"ss", unit.encode(), b"replace")
+
+    def reset_failed(self, unit: UnitName) -> None:
+        """Forget that it failed; a unit that is not loaded has nothing to forget."""
+        try:
+            self._manager(b"ResetFailedUnit", b"s", unit.encode())
+        except BusError as error:
+            if "NoSuchUnit" not in str(error) and "not loaded" not in str(error):
+                raise
+
+
+def check_unit(job: JobName) -> UnitName:
+    return UnitName(f"outcomed-check@{job}.service")
+
+
+def outcome_unit(job: JobName) -> UnitName:
+    return UnitName(f"outcome@{job}.service")

@@ -1,0 +1,1 @@
+"""outcomectl: what a person types. Reads the ledger and the configuration, never the daemon."""

@@ -1,0 +1,581 @@
+"""outcomed.service: the composition root. Reads the configuration, runs the loop, tells systemd.
+
+It sleeps until the bus, a hook, a signal or a deadline wakes it; an idle node costs the watchdog's
+wake-ups and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from msgspec.structs import replace
+from systemd import daemon as sd
+
+from outcomed import config as configuration
+from outcomed import effects, hook, journal, messages, spool
+from outcomed.alerts import Standing
+from outcomed.bus import Calls, Lost, Reloading, UnitNew, Watch, check_unit
+from outcomed.engine import Engine, Watched, now_usec
+from outcomed.errors import BusError, JournalError, LedgerError, OutcomedError
+from outcomed.ledger import JobRow, Ledger
+from outcomed.model import Config, Job, JobName, Judgement, UnitName, Usec
+from outcomed.paths import PATHS, Paths
+from outcomed.specifiers import this_host
+from outcomed.tracker import Phase, as_run, phase, resume
+
+RETRY_COMMIT = 5.0  # seconds between two tries when the ledger cannot be written
+RETRY_BUS = 1.0
+RETRY_SPOOL = 30.0
+
+
+class Daemon:
+    """Everything that lives as long as the process."""
+
+    def __init__(self, paths: Paths = PATHS) -> None:
+        self.paths = paths
+        self.ledger = Ledger(paths.ledger)
+        self.calls = Calls()
+        boot_journal = journal.Journal()
+        self.engine = Engine(
+            self.ledger, self.calls, boot := boot_journal.boot_id(), this_host(boot), paths
+        )
+        boot_journal.close()
+        self.outcomes = effects.Outcomes(self.calls, paths)
+        self.hooks = hook.Watched(paths, Config(), self.engine.node)
+        self.config = Config()
+        self.problems: tuple[configuration.Problem, ...] = ()
+        self.last: dict[JobName, Judgement] = {}
+        self.resolved: dict[UnitName, UnitName] = {}
+        self.withheld: frozenset[JobName] = frozenset()
+        self.templates: list[tuple[UnitName, Job]] = []
+        self.stop = False
+        self.reload = False
+        self._wake = _bind_wake(paths)
+        self._signals_read, self._signals_write = _signal_pipe()
+        self._due: dict[str, float] = {}  # what to do again, by name, at this monotonic time
+        self._status = ""
+
+    # --- start and end ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """From the ledger and the files to a state in which nothing is missed."""
+        rows = {row.name: row for row in self.ledger.jobs()}
+        last_good = Config(jobs=tuple(row.config for row in rows.values() if row.config))
+        loaded = configuration.load_isolated(self.paths, last_good=_or_compiled(last_good, self))
+        self._say_problems(loaded.problems)
+        now = now_usec()
+        self._take(loaded, rows, now)
+        self._resume_open_runs()
+        self._connect()
+        self._catch_up(now)
+        self._say_untold()
+        self.outcomes.restore(
+            name
+            for name, watched in self.engine.jobs.items()
+            if watched.standing.incident is not None
+        )
+        self._close_stale_states()
+        self._tend_spool()
+
+    def _resume_open_runs(self) -> None:
+        for run in self.ledger.open_runs():
+            watched = self.engine.jobs.get(run.job)
+            if watched is not None and watched.track.unit == run.unit:
+                watched.track = resume(watched.track, run)
+
+    def _connect(self) -> None:
+        """Watch every unit, then look at what happened before we did."""
+        old = self.engine.watch
+        units = [*self.engine.by_unit, *self.hooks.units]
+        units += [check_unit(name) for name, job in self.engine.jobs.items() if job.task]
+        self.engine.watch = Watch(self.engine.boot, units, new_units=bool(self.templates))
+        if old is not None:
+            old.close()
+
+    def _catch_up(self, now: Usec) -> None:
+        with contextlib.suppress(JournalError):  # without journald there is nothing to wait for
+            journal.synchronize()
+        gap = self.engine.catch_up(now)
+        if gap.reason:
+            effects.log(
+                4,
+                f"the journal does not reach back to where it was last read: {gap.reason}; "
+                "going on with what it still holds",
+                messages.WITNESS_GAP,
+                OUTCOMED_REASON=gap.reason,
+            )
+
+    def _say_untold(self) -> None:
+        """Journal lines of verdicts that were committed just before the last end."""
+        told = self.engine.progress.told
+        for stored in self.ledger.after(told):
+            effects.log_verdict(stored.seq, stored.judgement)
+            self.engine.told(stored.seq)
+
+    def _close_stale_states(self) -> None:
+        """State files say what the ledger says, and only of jobs that there are."""
+        for entry in os.scandir(self.paths.job_states):
+            name = entry.name.removesuffix(".json")
+            if name not in self.engine.jobs:
+                os.unlink(entry.path)
+        for watched in self.engine.jobs.values():
+            self._write_state(watched)
+
+    def close(self) -> None:
+        """Nothing may be lost by it: what is not committed is looked at again at the next start."""
+        with contextlib.suppress(LedgerError):
+            self.engine.turn.progress = self.engine.progress
+            self.engine.commit(now_usec())
+        if self.engine.watch is not None:
+            self.engine.watch.close()
+        self.engine.close()
+        self.calls.close()
+        self.ledger.close()
+        self._wake.close()
+
+    # --- configuration ------------------------------------------------------------------------
+
+    def _take(self, loaded: configuration.Loaded, rows: dict[JobName, JobRow], now: Usec) -> None:
+        """Put a configuration in force; `rows` is what the ledger knows of the jobs."""
+        self.problems = loaded.problems
+        config = self._with_last_good(loaded, rows)
+        self.config = self.engine.config = self.hooks.config = config
+        self.withheld = loaded.broken | loaded.masked
+        self.templates = [(job.unit, job) for job in config.jobs if job.is_template]
+        self._resolve(config.jobs)
+        wanted = {job.name: job for job in self._instances(config.jobs)}
+        for name in [name for name in self.engine.jobs if name not in wanted]:
+            self._drop(name, now)
+        for name, job in wanted.items():
+            self._adopt(job, rows.get(name))
+        for name, row in rows.items():
+            if name not in wanted and row.config is not None:
+                self._close_removed(row, now)
+        spool.write_sinks(self.config.sinks, self.paths)
+        spool.write_aside(self.paths.compiled, configuration.encode_config(self.config), 0o600)
+
+    def _with_last_good(self, loaded: configuration.Loaded, rows: dict[JobName, JobRow]) -> Config:
+        """A broken file leaves in force what was there before."""
+        before = {job.name: job for job in self.config.jobs}
+        before |= {row.name: row.config for row in rows.values() if row.config is not None}
+        if loaded.unread:
+            return replace(self.config, jobs=tuple(before.values()))
+        kept = tuple(before[name] for name in sorted(loaded.broken) if name in before)
+        return replace(loaded.config, jobs=(*loaded.config.jobs, *kept))
+
+    def _resolve(self, jobs: tuple[Job, ...]) -> None:
+        """An alias has neither signals nor entries: watch the unit that it stands for."""
+        names = [job.unit for job in jobs if not job.is_template]
+        self.resolved = {asked: found for asked, (found, _) in self.calls.resolve(names).items()}
+
+    def _instances(self, jobs: tuple[Job, ...]) -> Iterator[Job]:
+        explicit = {job.name for job in jobs}
+        for job in jobs:
+            if not job.is_template:
+                yield _with_unit(job, self.resolved.get(job.unit, job.unit))
+                continue
+            for unit in self.calls.instances(job.unit):
+                instance = configuration.instantiate(job, unit)
+                if instance.name not in explicit and instance.name not in self.withheld:
+                    yield instance
+
+    def _adopt(self, job: Job, row: JobRow | None) -> Watched:
+        is_new = job.name not in self.engine.jobs and (row is None or row.config is None)
+        watched = self.engine.adopt(job, configuration.rules_hash(job), is_new=is_new)
+        if row is not None and row.config is not None:
+            watched.standing = row.standing
+            watched.track = _with_trigger(watched, row.last_trigger)
+            if row.last is not None:
+                self.last[job.name] = row.last.judgement
+                watched.last_judged = row.last.judgement.run.last_invocation
+        if row is None or row.config != job:
+            self.engine.turn.configs[job.name] = job
+        return watched
+
+    def _drop(self, name: JobName, now: Usec) -> None:
+        unit = self.engine.jobs[name].job.unit
+        for incident in self.engine.drop(name, now):
+            effects.log_incident(incident, unit, opened=False)
+        self.outcomes.clear(name)
+        self.last.pop(name, None)
+        effects.remove_state(name, self.paths)
+
+    def _close_removed(self, row: JobRow, now: Usec) -> None:
+        """Its file went while we were not there."""
+        assert row.config is not None
+        watched = self.engine.adopt(row.config, "", is_new=False)
+        watched.standing = row.standing
+        self._drop(row.name, now)
+
+    def _reload(self) -> None:
+        """Take changed files without losing a run. systemd waits for READY=1."""
+        sd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        loaded = configuration.load_isolated(self.paths, last_good=self.config)
+        self._say_problems(loaded.problems)
+        now = now_usec()
+        rows = {row.name: row for row in self.ledger.jobs() if row.name not in self.engine.jobs}
+        self.engine.forget_settings()
+        self._take(loaded, rows, now)
+        self._reconnect(now)
+        for watched in self.engine.jobs.values():
+            self._write_state(watched)
+        self._commit_and_tell()
+        self._ready()
+
+    def _reconnect(self, now: Usec) -> None:
+        """New matches first, then everything that the old ones still hold."""
+        old, self.engine.watch = self.engine.watch, None
+        self._connect()
+        if old is not None:
+            self._take_signals(old, now)
+            old.close()
+        self.engine.look_around(now)
+
+    def _say_problems(self, problems: tuple[configuration.Problem, ...]) -> None:
+        for problem in problems:
+            what = configuration.render(problem, "outcomed").replace("\n", "; ")
+            effects.log(
+                3 if problem.severity == "error" else 4,
+                what if problem.severity == "warning" else f"{what}; keeping what was in force",
+                messages.CONFIG_REFUSED,
+                OUTCOMED_FILE=problem.file,
+                OUTCOMED_LINE=str(problem.line or ""),
+                OUTCOMED_KEY=problem.key,
+            )
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until SIGTERM."""
+        self._ready()
+        watchdog = _watchdog_seconds()
+        beat = time.monotonic()
+        while not self.stop:
+            readable = self._sleep(beat + watchdog if watchdog else None)
+            now = now_usec()
+            if self._signals_read in readable:
+                os.read(self._signals_read, 64)
+            if self._wake.fileno() in readable:
+                _drain(self._wake)
+                self._take_requests()
+            self._take_signals(self.engine.watch, now)
+            self.engine.step(readable)
+            self._commit_and_tell()
+            self._do_due(now)
+            if self.reload:
+                self.reload = False
+                self._reload()
+            if watchdog and time.monotonic() >= beat + watchdog:
+                sd.notify("WATCHDOG=1")
+                beat = time.monotonic()
+            self._show_status()
+
+    def _sleep(self, beat: float | None) -> set[int]:
+        waits = self.engine.waits()
+        files = [self._signals_read, self._wake.fileno()]
+        if self.engine.watch is not None:
+            try:
+                files += self.engine.watch.filenos()
+            except BusError as error:
+                self._lost(str(error))
+        files += [wait.fileno for wait in waits if wait is not None and wait.fileno is not None]
+        moments = [wait.until for wait in waits if wait is not None]
+        moments += [*self._due.values(), *([beat] if beat is not None else [])]
+        timeout: float | None = None
+        if any(wait is None or wait.done for wait in waits):
+            timeout = 0
+        elif moments:
+            timeout = max(0.0, min(moments) - time.monotonic())
+        poll = select.poll()
+        for file in files:
+            poll.register(file, select.POLLIN)
+        return {file for file, _ in poll.poll(None if timeout is None else timeout * 1000 + 1)}
+
+    def _take_signals(self, watch: Watch | None, now: Usec) -> None:
+        if watch is None:
+            return
+        for one in watch.signals():
+            match one:
+                case Lost(reason=reason):
+                    self._lost(reason)
+                case Reloading(begins=begins):
+                    if not begins:
+                        self._units_reloaded(now)
+                case UnitNew(unit=unit):
+                    self._unit_new(unit)
+                case seen:
+                    self._seen(seen, now)
+
+    def _seen(self, seen: Any, now: Usec) -> None:
+        unit: str = seen.unit
+        if unit.startswith("outcomed-check@"):
+            if not seen.has_job and phase(seen.active, seen.sub) is Phase.ENDED:
+                job = unit.removeprefix("outcomed-check@").removesuffix(".service")
+                self.engine.check_ended(JobName(job))
+            return
+        self.engine.see(seen, now)
+        self.engine.turn.deliveries += self.hooks.see(seen)
+
+    def _units_reloaded(self, now: Usec) -> None:
+        """daemon-reload: an alias may point elsewhere, a template may have a new instance."""
+        self.engine.forget_settings()
+        self._resolve(self.config.jobs)
+        for job in self._instances(self.config.jobs):
+            known = self.engine.jobs.get(job.name)
+            if known is None or known.job.unit != job.unit:
+                self._adopt(job, None)
+                assert self.engine.watch is not None
+                self.engine.watch.add(job.unit)
+        self.engine.look_around(now)
+
+    def _unit_new(self, unit: UnitName) -> None:
+        """Maybe the first we hear of an instance: its start may be over already."""
+        template = configuration.template_of(unit)
+        job = next((job for name, job in self.templates if name == template), None)
+        if job is None or unit in self.engine.by_unit:
+            return
+        instance = configuration.instantiate(job, unit)
+        if instance.name in self.withheld | {other.name for other in self.config.jobs}:
+            return
+        rows = {row.name: row for row in self.ledger.jobs()}
+        assert self.engine.watch is not None
+        self.engine.watch.add(unit)
+        watched = self._adopt(instance, rows.get(instance.name))
+        watched.since = Usec(now_usec() - 1_000_000)
+        self.engine.examine(watched)
+
+    def _lost(self, reason: str) -> None:
+        if self.engine.watch is not None:
+            self.engine.watch.close()
+            self.engine.watch = None
+        if "reconnect" not in self._due:
+            effects.log(
+                4,
+                f"the system bus is gone ({reason}), connecting again; runs meanwhile are read "
+                "from the journal",
+                messages.WITNESS_GAP,
+                OUTCOMED_REASON="bus",
+            )
+        self._due["reconnect"] = time.monotonic() + RETRY_BUS
+
+    def _do_due(self, now: Usec) -> None:
+        for name in [name for name, at in self._due.items() if at <= time.monotonic()]:
+            del self._due[name]
+            match name:
+                case "reconnect":
+                    self._bus_again(now)
+                case "spool":
+                    self._tend_spool()
+                case "rest":
+                    self.engine.rest()
+                case "commit":
+                    self._commit_and_tell()
+
+    def _bus_again(self, now: Usec) -> None:
+        try:
+            self.calls.reopen()
+            self._connect()
+            self.engine.catch_up(now)
+        except BusError:
+            self._due["reconnect"] = time.monotonic() + RETRY_BUS
+
+    # --- telling ------------------------------------------------------------------------------
+
+    def _commit_and_tell(self) -> None:
+        turn = self.engine.turn
+        if turn.is_empty or "commit" in self._due:
+            return
+        deliveries = list(turn.deliveries)
+        starts = list(turn.runs.values())
+        try:
+            concluded = self.engine.commit(now_usec())
+        except LedgerError as error:
+            effects.log(3, f"{error.fault}; trying again", messages.LEDGER_REFUSED)
+            self._due["commit"] = time.monotonic() + RETRY_COMMIT
+            return
+        faults = effects.spool_out(deliveries, self.paths) if deliveries else []
+        faults += effects.tell(concluded, self.outcomes)
+        for seq, one in concluded:
+            self.engine.told(seq)
+            self.last[one.job.name] = one.judgement
+        for name in {run.job for run in starts} | {one.job.name for _, one in concluded}:
+            if name in self.engine.jobs:
+                self._write_state(self.engine.jobs[name])
+        for fault in faults:
+            effects.log(4, f"{fault}; trying again", messages.WITNESS_GAP, OUTCOMED_REASON="disk")
+        if faults:
+            self._due["spool"] = time.monotonic() + RETRY_SPOOL
+        if deliveries:
+            self._collect_delivered()
+        self._due.setdefault("rest", time.monotonic() + 61)
+
+    def _write_state(self, watched: Watched) -> None:
+        runs = [run for run in watched.track.runs if not run.ended]
+        under_way = as_run(watched.track, runs[-1]) if runs else None
+        try:
+            effects.write_state(watched, self.last.get(watched.job.name), under_way, self.paths)
+        except OSError as error:
+            effects.log(
+                4,
+                f"state of {watched.job.name}: {error}; going on without",
+                messages.WITNESS_GAP,
+                OUTCOMED_REASON="disk",
+            )
+
+    def _tend_spool(self) -> None:
+        """What is due and lies nowhere is spooled again, under its own id."""
+        self._collect_delivered()
+        faults = effects.spool_out(self.ledger.due(), self.paths)
+        if spool.pending_ids(self.paths):
+            spool.poke(self.paths.deliver_socket)
+        if faults:
+            self._due["spool"] = time.monotonic() + RETRY_SPOOL
+
+    def _collect_delivered(self) -> None:
+        """Note what the delivery process has moved on; then its files may go."""
+        now = now_usec()
+        done = spool.done_ids(self.paths)
+        failed = spool.failed_ids(self.paths)
+        if not done and not failed:
+            return
+        due = {delivery.id for delivery in self.ledger.due()}
+        turn = self.engine.turn
+        turn.delivered += [(ident, now, "") for ident in done if ident in due]
+        turn.delivered += [(ident, now, "given up") for ident in failed if ident in due]
+        try:
+            self.engine.commit(now)
+        except LedgerError:
+            return  # the files stay, and are looked at again
+        for ident in done:
+            spool.forget_done(ident, self.paths)
+
+    def _take_requests(self) -> None:
+        """A hook has written something."""
+        for unit in self.hooks.refresh():
+            if self.engine.watch is not None:
+                self.engine.watch.add(unit)
+
+    # --- systemd ------------------------------------------------------------------------------
+
+    def _ready(self) -> None:
+        self._status = self._status_line()
+        sd.notify(f"READY=1\nSTATUS={self._status}")
+
+    def _show_status(self) -> None:
+        status = self._status_line()
+        if status != self._status:
+            self._status = status
+            sd.notify(f"STATUS={status}")
+
+    def _status_line(self) -> str:
+        jobs = self.engine.jobs.values()
+        running = sum(1 for job in jobs if any(not run.ended for run in job.track.runs))
+        bad = sum(1 for job in jobs if job.standing != Standing() and job.standing.incident)
+        line = f"Watching {len(jobs)} job{'s' if len(jobs) != 1 else ''}"
+        line += f", {running} running, {bad} alert{'s' if bad != 1 else ''} open"
+        refused = len({problem.file for problem in self.problems if problem.severity == "error"})
+        if refused:
+            line += f"; {refused} file{'s' if refused != 1 else ''} refused, see the journal"
+        return line
+
+
+def _or_compiled(last_good: Config, daemon: Daemon) -> Config:
+    """Sinks are not in the ledger's jobs: they come from the last compiled configuration."""
+    try:
+        compiled = configuration.decode_config(daemon.paths.compiled.read_bytes())
+    except (OSError, ValueError):
+        return last_good
+    return replace(compiled, jobs=last_good.jobs)
+
+
+def _with_unit(job: Job, unit: UnitName) -> Job:
+    return job if job.unit == unit else replace(job, unit=unit)
+
+
+def _with_trigger(watched: Watched, last_trigger: Usec) -> Any:
+    return replace(watched.track, last_trigger=max(watched.track.last_trigger, last_trigger))
+
+
+def _bind_wake(paths: Paths) -> socket.socket:
+    paths.wake.unlink(missing_ok=True)
+    wake = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    umask = os.umask(0o177)
+    try:
+        wake.bind(str(paths.wake))
+    finally:
+        os.umask(umask)
+    wake.setblocking(False)
+    return wake
+
+
+def _drain(wake: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            wake.recv(64)
+
+
+def _signal_pipe() -> tuple[int, int]:
+    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    return read, write
+
+
+def _watchdog_seconds() -> float | None:
+    """Half of what systemd allows (sd_watchdog_enabled(3))."""
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    return int(usec) / 2_000_000 if usec.isdigit() else None
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Held as long as the process lives; the hook tells from it whether the daemon does."""
+    file = open(path, "wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutcomedError(f"{path}: another outcomed runs on this node") from None
+    return file
+
+
+def main() -> int:
+    """What outcomed.service starts."""
+    try:
+        lock = _lock(PATHS.lock)
+        daemon = Daemon()
+    except LedgerError as error:
+        effects.log(3, str(error).replace("\n", ";"), messages.LEDGER_REFUSED)
+        print(f"<3>{error.fault}", file=sys.stderr)
+        return error.exit_code
+    except OutcomedError as error:
+        print(f"<3>{error.fault}", file=sys.stderr)
+        return error.exit_code
+    _handle_signals(daemon)
+    try:
+        daemon.start()
+        daemon.run()
+        sd.notify("STOPPING=1")
+    finally:
+        daemon.close()
+        lock.close()
+    return 0
+
+
+def _handle_signals(daemon: Daemon) -> None:
+    def end(*_: object) -> None:
+        daemon.stop = True
+
+    def again(*_: object) -> None:
+        daemon.reload = True
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGHUP, again)

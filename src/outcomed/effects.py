@@ -1,0 +1,151 @@
+"""What the world sees of a committed turn: messages, journal lines, state files, failed units.
+
+Everything here can be done again: after a crash the ledger says what is due, and a repeat carries
+the id of the first time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from outcomed import engine, journal, messages, spool
+from outcomed.bus import Calls, outcome_unit
+from outcomed.engine import Concluded, Watched
+from outcomed.errors import BusError, JournalError
+from outcomed.model import Delivery, Incident, JobName, Judgement, Klass, Run
+from outcomed.paths import Paths
+
+# syslog(3)'s levels. What is good says so at info: a quiet daemon has nothing above.
+_PRIORITY = {Klass.GOOD: 6, Klass.NEUTRAL: 6, Klass.WARNING: 4, Klass.BAD: 3}
+
+
+def log(priority: int, message: str, message_id: str, **fields: str) -> None:
+    """One line of our own in the journal."""
+    journal.send(
+        {
+            "MESSAGE": message,
+            "PRIORITY": str(priority),
+            "MESSAGE_ID": message_id,
+            "SYSLOG_IDENTIFIER": "outcomed",
+            **fields,
+        }
+    )
+
+
+def log_verdict(seq: int, judgement: Judgement) -> None:
+    """The verdict, among the job's own lines: `journalctl -u JOB.service`, also `--invocation=`."""
+    run = judgement.run
+    fields = {
+        "OUTCOMED_JOB": run.job,
+        "OUTCOMED_RUN": run.id,
+        "OUTCOMED_VERDICT": judgement.verdict.value,
+        "OUTCOMED_REASON": judgement.reason,
+        "OUTCOMED_VERDICT_SEQ": str(seq),
+        "OUTCOMED_FINDINGS": journal.dump(judgement.findings),
+        "OBJECT_SYSTEMD_UNIT": run.unit,
+    }
+    if run.last_invocation is not None:
+        fields["OBJECT_SYSTEMD_INVOCATION_ID"] = run.last_invocation
+    klass = judgement.verdict.klass
+    log(
+        _PRIORITY[klass],
+        f"{run.job}: {judgement.verdict}: {judgement.summary}",
+        messages.VERDICT[klass],
+        **fields,
+    )
+
+
+def log_incident(incident: Incident, unit: str, *, opened: bool) -> None:
+    """That somebody has to act, or no longer has to."""
+    what = f"alert: {incident.summary}" if opened else "the alert is over"
+    log(
+        3 if opened and incident.severity == "critical" else 4 if opened else 6,
+        f"{incident.job}: {what}",
+        messages.INCIDENT_OPENED if opened else messages.INCIDENT_CLOSED,
+        OUTCOMED_JOB=incident.job,
+        OUTCOMED_ALERT=incident.id,
+        OUTCOMED_VERDICT=incident.verdict.value,
+        OUTCOMED_REASON=incident.reason,
+        OBJECT_SYSTEMD_UNIT=unit,
+    )
+
+
+def write_state(
+    watched: Watched, judgement: Judgement | None, under_way: Run | None, paths: Paths
+) -> None:
+    """`state/JOB.json`, renamed into place. Written again at every start, so it is not synced."""
+    path = paths.job_states / f"{watched.job.name}.json"
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_bytes(engine.encode_state(watched, judgement, under_way))
+    aside.chmod(0o644)
+    aside.rename(path)
+
+
+def remove_state(name: JobName, paths: Paths) -> None:
+    (paths.job_states / f"{name}.json").unlink(missing_ok=True)
+
+
+class Outcomes:
+    """outcome@JOB.service: failed exactly while an incident is open."""
+
+    def __init__(self, calls: Calls, paths: Paths) -> None:
+        self._calls = calls
+        self._paths = paths
+
+    def restore(self, bad: Iterable[JobName]) -> None:
+        """At start: /run may be empty after a boot, and may hold what was closed meanwhile."""
+        wanted = set(bad)
+        flagged = {JobName(entry.name) for entry in os.scandir(self._paths.bad)}
+        for name in flagged - wanted:
+            self.clear(name)
+        for name in wanted:
+            self.fail(name)
+
+    def fail(self, name: JobName) -> None:
+        (self._paths.bad / name).touch()
+        self._calls.start(outcome_unit(name))
+
+    def clear(self, name: JobName) -> None:
+        (self._paths.bad / name).unlink(missing_ok=True)
+        self._calls.reset_failed(outcome_unit(name))
+
+
+def tell(
+    concluded: Iterable[tuple[int, Concluded]],
+    outcomes: Outcomes,
+) -> list[str]:
+    """Journal lines and units for what was committed. Returns what went wrong, for the log."""
+    faults: list[str] = []
+    for seq, one in concluded:
+        change, unit = one.change, one.judgement.run.unit
+        try:
+            log_verdict(seq, one.judgement)
+            if change.opened is not None:
+                log_incident(change.opened, unit, opened=True)
+            elif change.closed is not None:
+                log_incident(change.closed, unit, opened=False)
+        except JournalError as error:
+            faults.append(f"the verdict on {one.job.name} is not in the journal: {error.fault}")
+        try:
+            if change.opened is not None:
+                outcomes.fail(one.job.name)
+            elif change.closed is not None:
+                outcomes.clear(one.job.name)
+        except (BusError, OSError) as error:
+            faults.append(f"{outcome_unit(one.job.name)} does not show its state: {error}")
+    return faults
+
+
+def spool_out(deliveries: Iterable[Delivery], paths: Paths) -> list[str]:
+    """Hand messages to the delivery process. What cannot be written stays due in the ledger."""
+    faults: list[str] = []
+    written = 0
+    for delivery in deliveries:
+        try:
+            written += spool.put(delivery, paths)
+        except OSError as error:
+            faults.append(f"a message to {delivery.sink} could not be spooled: {error}")
+    if written and not spool.poke(paths.deliver_socket):
+        faults.append(f"{paths.deliver_socket}: nobody listens; is outcomed-deliver.socket active?")
+    return faults

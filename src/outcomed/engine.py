@@ -1,0 +1,719 @@
+"""The turns: observations in, verdicts committed, effects after that.
+
+What a turn changed is committed in one transaction, and only then told to anybody. The engine
+decides nothing itself: the tracker says what a run is, the rules what was seen, the verdicts what
+it means, the alerts who hears of it. A run is examined step by step, by a generator that yields
+where it would have to wait, so that no job delays another.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from outcomed import alerts, check, journal, notify, output, probes, rules, tracker, verdicts
+from outcomed.bus import Calls, LogSettings, Watch, check_unit
+from outcomed.errors import BusError, JournalError
+from outcomed.ledger import Ledger, Progress, Turn
+from outcomed.model import (
+    DAY,
+    SECOND,
+    Artifact,
+    BootId,
+    Config,
+    Duration,
+    Finding,
+    Held,
+    Incident,
+    InvocationId,
+    Job,
+    JobName,
+    Journal,
+    Judgement,
+    Report,
+    Run,
+    UnitName,
+    Usec,
+    run_id,
+)
+from outcomed.paths import Paths
+from outcomed.specifiers import Host
+from outcomed.tracker import Open, Phase, Seen, Told, Track
+
+SLICE = 500  # lines of output read before the other jobs have their turn: some 5 ms
+SYNC_PATIENCE = 30.0  # seconds; journald under a flood answers late
+CHECK_PATIENCE = 620.0  # a little more than the check unit's own TimeoutStartSec=
+IDLE_JOURNAL = 60.0  # seconds after which the journal's files are let go
+LOOK_BACK = 10 * SECOND  # how far before its signal a refused start may have been logged
+CURSOR_LAG = 10 * SECOND  # what the journal holds by then, the bus has shown
+
+
+@dataclass(slots=True)
+class Wait:
+    """Where an examination waits: for a file descriptor, for the check unit, or for its time."""
+
+    until: float  # monotonic seconds
+    fileno: int | None = None
+    check: JobName | None = None
+    done: bool = False
+
+
+Steps = Generator[Wait | None, None, None]
+
+
+@dataclass(slots=True)
+class Task:
+    """One job's examination under way."""
+
+    steps: Steps
+    wait: Wait | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """A judgement and what it changed, until the commit has made it true."""
+
+    judgement: Judgement
+    change: alerts.Change
+    job: Job
+
+
+@dataclass(slots=True)
+class Watched:
+    """A job on this node: its file, its track, and what is remembered between two runs."""
+
+    job: Job
+    rules_hash: str
+    track: Track
+    standing: alerts.Standing = field(default_factory=alerts.Standing)
+    last_judged: InvocationId | None = None
+    wished: bool = False  # systemd works on a job of it that has not become a run
+    since: Usec | None = None  # look for refused starts from here
+    again: bool = False
+    task: Task | None = None
+    log: LogSettings | None = None
+    patterns: dict[str, Callable[[bytes], bool]] | None = None
+
+
+@dataclass(slots=True)
+class Gap:
+    """A stretch of the journal that is not there."""
+
+    reason: str = ""
+
+
+class Engine:
+    """All jobs, between the sources below and the ledger above."""
+
+    def __init__(
+        self, ledger: Ledger, calls: Calls, boot: BootId, host: Host, paths: Paths
+    ) -> None:
+        self.ledger = ledger
+        self.calls = calls
+        self.boot = boot
+        self.host = host
+        self.paths = paths
+        self.node = notify.Node(host=host.hostname, machine_id=host.machine_id)
+        self.config = Config()
+        self.jobs: dict[JobName, Watched] = {}
+        self.by_unit: dict[UnitName, list[Watched]] = {}
+        self.journal = journal.Journal()
+        self.journald: journal.JournaldSettings | None = None
+        self.watch: Watch | None = None
+        self.turn = Turn()
+        self.concluded: list[Concluded] = []
+        self.replaying = False
+        self.progress = ledger.progress()
+        self._cursors: list[tuple[str, Usec]] = []
+        self._journal_used = 0.0
+
+    # --- jobs ---------------------------------------------------------------------------------
+
+    def adopt(self, job: Job, rules_hash: str, *, is_new: bool) -> Watched:
+        """Watch a job, or take its changed file. A new one has no history to be judged."""
+        known = self.jobs.get(job.name)
+        if known is not None and known.track.unit == job.unit:
+            known.job, known.rules_hash, known.patterns, known.log = job, rules_hash, None, None
+            return known
+        watched = Watched(job, rules_hash, Track(job=job.name, unit=job.unit))
+        if known is not None:
+            watched.standing, watched.task = known.standing, None
+            self._forget_unit(known)
+        self.jobs[job.name] = watched
+        self.by_unit.setdefault(job.unit, []).append(watched)
+        if is_new:
+            self._take_baseline(watched)
+        return watched
+
+    def _take_baseline(self, watched: Watched) -> None:
+        """What ended before the job was watched is history; what runs now is followed."""
+        try:
+            seen = self.calls.look(watched.job.unit, self.boot)
+        except BusError:
+            return  # not loadable: nothing of it has run
+        if tracker.phase(seen.active, seen.sub) is Phase.ENDED:
+            watched.track = replace(
+                watched.track, last_start=seen.left_idle_mono, last_trigger=seen.trigger_at
+            )
+
+    def drop(self, name: JobName, now: Usec) -> list[Incident]:
+        """The job's file is gone: stop watching, close its incident. Returns what was closed."""
+        watched = self.jobs.pop(name)
+        self._forget_unit(watched)
+        change = alerts.close(watched.standing, now)
+        self.turn.configs[name] = None
+        self.turn.standings[name] = alerts.Standing()
+        if change.closed is None:
+            return []
+        self.turn.closed.append(change.closed)
+        if change.tell is not None:
+            self.turn.deliveries += notify.told(
+                change.tell,
+                change.closed,
+                None,
+                watched.job,
+                notify.listeners(watched.job, self.config.sinks),
+                self.node,
+                now,
+            )
+        return [change.closed]
+
+    def _forget_unit(self, watched: Watched) -> None:
+        others = self.by_unit.get(watched.track.unit, [])
+        if watched in others:
+            others.remove(watched)
+        if not others:
+            self.by_unit.pop(watched.track.unit, None)
+
+    def forget_settings(self) -> None:
+        """systemd read its units again: nothing that was cached about them holds."""
+        self.journald = None
+        for watched in self.jobs.values():
+            watched.log = None
+
+    # --- observations -------------------------------------------------------------------------
+
+    def see(self, seen: Seen, now: Usec) -> None:
+        """A unit's state, from its signal or from a question."""
+        for watched in self.by_unit.get(seen.unit, ()):
+            self._see(watched, seen, now)
+
+    def _see(self, watched: Watched, seen: Seen, now: Usec) -> None:
+        before = watched.track
+        if not self._is_old_news(watched, seen.invocation):
+            watched.track = tracker.see(before, seen)
+        run = watched.track.find(seen.invocation)
+        if watched.track != before and run is not None:
+            watched.wished = False
+            self._record(watched, run, before.find(seen.invocation))
+            if run.ended:
+                self.examine(watched)
+        elif seen.has_job:
+            watched.wished = watched.wished or run is None
+        elif watched.wished:
+            watched.wished = False
+            watched.since = Usec(now - LOOK_BACK)
+            self.examine(watched)
+
+    def _is_old_news(self, watched: Watched, invocation: InvocationId | None) -> bool:
+        if not invocation or watched.track.find(invocation) is not None:
+            return False
+        return invocation == watched.last_judged or self.ledger.judged(watched.job.name, invocation)
+
+    def hear(self, watched: Watched, told: Told) -> None:
+        """One of PID 1's entries about the job's unit."""
+        if self._is_old_news(watched, told.invocation) and told.result != "start-limit-hit":
+            return
+        before = watched.track
+        after = tracker.hear(before, told)
+        if after == before:
+            return
+        known = {run.key for run in before.runs}
+        for run in after.runs:
+            if run.key not in known and self.ledger.knows_run(run_id(before.job, run.key)):
+                after = after.without(run.key)
+        watched.track = after
+        for run in after.runs:
+            if run.key not in known:
+                self._record(watched, run, None)
+
+    def _record(self, watched: Watched, run: Open, before: Open | None) -> None:
+        """A start is recorded as durably as an end."""
+        if before is not None and len(before.attempts) == len(run.attempts):
+            return
+        shown = tracker.as_run(watched.track, run)
+        self.turn.runs[shown.id] = shown
+        self._record_attempts(shown.id, watched.job.name, run)
+
+    def _record_attempts(self, ident: Any, name: JobName, run: Open) -> None:
+        self.turn.attempts += [
+            (name, ident, attempt.invocation, number)
+            for number, attempt in enumerate(run.attempts, 1)
+            if attempt.invocation is not None
+        ]
+
+    def check_ended(self, job: JobName) -> None:
+        """The job's check unit has ended, one way or the other."""
+        watched = self.jobs.get(job)
+        if watched is not None and watched.task is not None and watched.task.wait is not None:
+            if watched.task.wait.check == job:
+                watched.task.wait.done = True
+
+    # --- the past -----------------------------------------------------------------------------
+
+    def catch_up(self, now: Usec) -> Gap:
+        """Read what the journal says about our units since the cursor. A replay is a no-op."""
+        gap = Gap()
+        self.replaying = True
+        if self.progress.cursor:
+            begin = Usec(max(self.progress.at - LOOK_BACK, 0))
+            intact, entries = self.journal.told_since_cursor(self.progress.cursor, begin)
+            if not intact:
+                gap.reason = "the entry that the cursor points at is gone"
+            self._hear_all(entries)
+        self.look_around(now)
+        for watched in self.jobs.values():
+            watched.track = tracker.lose(watched.track, self.boot)
+            if any(run.ended for run in watched.track.runs):
+                self.examine(watched)
+        return gap
+
+    def _hear_all(self, entries: Iterable[Told]) -> None:
+        for told in entries:
+            for watched in self.by_unit.get(told.unit, ()):
+                self.hear(watched, told)
+
+    def look_around(self, now: Usec) -> None:
+        """Ask systemd about every unit of ours that is not plainly at rest."""
+        for unit, state in self.calls.states(list(self.by_unit)).items():
+            if state != "inactive":
+                self.see(self.calls.look(unit, self.boot), now)
+
+    # --- examinations -------------------------------------------------------------------------
+
+    def examine(self, watched: Watched) -> None:
+        """Look into this job's ended runs as soon as may be."""
+        if watched.task is not None:
+            watched.again = True
+        else:
+            watched.task = Task(self._examine(watched))
+
+    def step(self, readable: set[int]) -> None:
+        """Advance every examination that does not have to wait."""
+        now = time.monotonic()
+        for watched in [watched for watched in self.jobs.values() if watched.task is not None]:
+            task = watched.task
+            assert task is not None
+            wait = task.wait
+            if wait is not None and not (
+                wait.done or wait.until <= now or (wait.fileno in readable)
+            ):
+                continue
+            try:
+                task.wait = next(task.steps)
+            except StopIteration:
+                watched.task = None
+                if watched.again:
+                    watched.again = False
+                    self.examine(watched)
+        if not any(watched.task for watched in self.jobs.values()):
+            self.replaying = False
+
+    def waits(self) -> list[Wait | None]:
+        """What the examinations under way wait for; None is ready to go on."""
+        return [watched.task.wait for watched in self.jobs.values() if watched.task is not None]
+
+    def _examine(self, watched: Watched) -> Steps:
+        fault = yield from self._synchronize("")
+        if watched.since is not None or any(
+            run.ended and run.last.result != "success" for run in watched.track.runs
+        ):
+            self._hear_recent(watched)
+        while run := next((run for run in watched.track.runs if run.ended), None):
+            yield from self._judge(watched, run, fault)
+
+    def _hear_recent(self, watched: Watched) -> None:
+        starts = [run.attempts[0].started for run in watched.track.runs]
+        moments = [moment for moment in (*starts, watched.since) if moment is not None]
+        watched.since = None
+        if moments:
+            for told in self._journal().told_since(min(moments), watched.job.unit):
+                self.hear(watched, told)
+
+    def _journal(self) -> journal.Journal:
+        self._journal_used = time.monotonic()
+        return self.journal
+
+    def _synchronize(self, namespace: str) -> Generator[Wait | None, None, str]:
+        """Wait until all that was said can be read. Returns why it cannot, or nothing."""
+        if self.replaying:
+            return ""
+        try:
+            question = journal.Synchronizing(namespace)
+        except JournalError as error:
+            return error.fault
+        try:
+            until = time.monotonic() + SYNC_PATIENCE
+            while not question.done():
+                if time.monotonic() >= until:
+                    return f"journald did not synchronize within {SYNC_PATIENCE:.0f} s"
+                yield Wait(until, fileno=question.fileno())
+        except JournalError as error:
+            return error.fault
+        finally:
+            question.close()
+        return ""
+
+    def _judge(self, watched: Watched, open_run: Open, fault: str) -> Steps:
+        job = watched.job
+        run = tracker.as_run(watched.track, open_run)
+        said, completeness = yield from self._read_output(watched, open_run, run, fault)
+        already = verdicts.already_done_by_status(job, run) or any(
+            name.startswith("already_done") for name in said.matched
+        )
+        findings: tuple[Finding, ...] = ()
+        if already and verdicts.may_be_already_done(run):
+            findings = yield from self._look(watched, run, said, completeness, proof=True)
+        elif run.result == "success":
+            findings = yield from self._look(watched, run, said, completeness, proof=False)
+        weighed = verdicts.weigh(job, run, findings, already=already)
+        summary = open_run.note if verdicts.is_skip(run) and open_run.note else weighed.summary
+        self._conclude(
+            watched,
+            open_run,
+            Judgement(
+                run=run,
+                verdict=weighed.verdict,
+                reason=weighed.reason,
+                summary=summary,
+                findings=(verdicts.result_finding(run), *findings),
+                steps=tuple(said.steps),
+                report=said.report,
+                rules_hash=watched.rules_hash,
+                witness="replayed" if self.replaying else "live",
+                at=now_usec(),
+            ),
+            tuple(said.tail),
+        )
+
+    def _conclude(
+        self, watched: Watched, open_run: Open, judgement: Judgement, tail: tuple[str, ...]
+    ) -> None:
+        job, run = watched.job, judgement.run
+        change = alerts.decide(watched.standing, judgement, job.alerts, job.severity)
+        watched.standing = change.standing
+        watched.last_judged = run.last_invocation
+        watched.track = watched.track.without(open_run.key)
+        turn = self.turn
+        turn.runs.pop(run.id, None)
+        turn.judgements.append(judgement)
+        self._record_attempts(run.id, job.name, open_run)
+        turn.standings[job.name] = change.standing
+        turn.triggers[job.name] = watched.track.last_trigger
+        if change.closed is not None:
+            turn.closed.append(change.closed)
+        incident = change.closed if change.tell == "resolved" else change.standing.incident
+        if change.tell is not None and incident is not None:
+            listeners = notify.listeners(job, self.config.sinks)
+            turn.deliveries += notify.told(
+                change.tell, incident, judgement, job, listeners, self.node, judgement.at, tail
+            )
+        self.concluded.append(Concluded(judgement, change, job))
+
+    # --- output -------------------------------------------------------------------------------
+
+    def _read_output(
+        self, watched: Watched, open_run: Open, run: Run, fault: str
+    ) -> Generator[Wait | None, None, tuple[output.Output, output.Completeness]]:
+        settings = self._log_settings(watched)
+        limit = self._rate_limit(settings)
+        said = output.Output(self._patterns(watched), limit)
+        if run.invocation is None or run.started is None:
+            return said, output.Completeness("the run never began")
+        source = self._journal()
+        if settings is not None and settings.namespace:
+            fault = (yield from self._synchronize(settings.namespace)) or fault
+            source = journal.Journal(settings.namespace)
+        try:
+            yield from self._scan(source, said, open_run, run, limit)
+        except JournalError as error:
+            fault = error.fault
+        finally:
+            if source is not self.journal:
+                source.close()
+        return said, output.Completeness(fault or self._incomplete(said, settings))
+
+    def _scan(
+        self,
+        source: journal.Journal,
+        said: output.Output,
+        open_run: Open,
+        run: Run,
+        limit: output.RateLimit | None,
+    ) -> Steps:
+        assert run.started is not None
+        invocations = [one.invocation for one in open_run.attempts if one.invocation is not None]
+        begin = Usec(run.started - (limit.interval if limit is not None else 0))
+        for number, item in enumerate(source.lines(run.unit, invocations, begin), 1):
+            take_item(said, item)
+            if number % SLICE == 0 and not self.replaying:
+                yield None
+
+    def _patterns(self, watched: Watched) -> dict[str, Callable[[bytes], bool]]:
+        if watched.patterns is None:
+            watched.patterns = compile_patterns(watched.job)
+        return watched.patterns
+
+    def _log_settings(self, watched: Watched) -> LogSettings | None:
+        if watched.log is None and reads_output(watched.job):
+            try:
+                watched.log = self.calls.log_settings(watched.job.unit)
+            except BusError:
+                return None  # a unit file that is gone: completeness says so
+        return watched.log
+
+    def _rate_limit(self, settings: LogSettings | None) -> output.RateLimit | None:
+        """The limit as it is configured. journald lets more through where much disk is free;
+        how much more cannot be known afterwards."""
+        if settings is None:
+            return None
+        if self.journald is None:
+            self.journald = journal.journald_settings()
+        return output.RateLimit(
+            burst=settings.burst or self.journald.burst,
+            interval=settings.interval or self.journald.interval,
+        )
+
+    def _incomplete(self, said: output.Output, settings: LogSettings | None) -> str:
+        """Why silence in the output proves nothing; empty if it does."""
+        if said.dropped:
+            return f"journald dropped {said.dropped} messages of this run"
+        if settings is None:
+            return "the unit's settings for its output are not known"
+        if said.limit_reached:
+            return f"{said.lines} lines reached journald's rate limit, more may have been dropped"
+        assert self.journald is not None
+        return incomplete_by_settings(settings, self.journald)
+
+    # --- rules --------------------------------------------------------------------------------
+
+    def _look(
+        self,
+        watched: Watched,
+        run: Run,
+        said: output.Output,
+        completeness: output.Completeness,
+        *,
+        proof: bool,
+    ) -> Generator[Wait | None, None, tuple[Finding, ...]]:
+        """Every rule's finding, in the order of the file; as proof, the artifacts' alone."""
+        window = self._window(watched, run, proof=proof)
+        findings: dict[str, Finding] = {}
+        asked: dict[str, Artifact] = {}
+        labels: list[str] = []
+        for index, rule in enumerate(watched.job.outcome):
+            label = rules.name(index, rule)
+            if proof and not isinstance(rule, Artifact):
+                continue
+            labels.append(label)
+            match rule:
+                case Artifact():
+                    rule = replace(rule, written_by="period") if proof else rule
+                    if rule.format or probes.is_remote(rule, run.unit, self.host):
+                        asked[label] = rule
+                    else:
+                        seen = probes.look(rule, run.unit, self.host)
+                        findings[label] = rules.artifact(rule, label, seen, window, None)
+                case Duration():
+                    findings[label] = rules.duration(rule, label, run)
+                case Report():
+                    findings[label] = rules.report(
+                        rule, label, said.report, said.faults, completeness
+                    )
+                case Journal():
+                    line = said.matched.get(label)
+                    findings[label] = rules.journal(rule, label, line, completeness)
+        if asked:
+            answers = yield from self._ask_check(watched.job.name, run, window, asked)
+            findings |= answers
+        return tuple(findings[label] for label in labels)
+
+    def _window(self, watched: Watched, run: Run, *, proof: bool) -> rules.Window:
+        started = run.started or now_usec()
+        needs_period = proof or any(
+            isinstance(rule, Artifact) and rule.written_by == "period"
+            for rule in watched.job.outcome
+        )
+        period = self._period_start(run, started) if needs_period else started
+        return rules.Window(
+            run_start=Usec(started), run_end=run.finished or now_usec(), period_start=period
+        )
+
+    def _period_start(self, run: Run, started: Usec) -> Usec:
+        """The timer's elapse before this run's own, else a day before it."""
+        own = run.slot or started
+        try:
+            last = self.calls.last_elapse(run.unit)
+        except BusError:
+            last = None
+        if last is not None and last < own:
+            return last
+        previous = self.ledger.previous_slot(run.job, own)
+        return previous if previous is not None else Usec(started - DAY)
+
+    def _ask_check(
+        self, name: JobName, run: Run, window: rules.Window, asked: dict[str, Artifact]
+    ) -> Generator[Wait | None, None, dict[str, Finding]]:
+        """Have the check unit look; without its answer, each of these is unknown."""
+        unit = check_unit(name)
+        fault = ""
+        try:
+            check.ask(name, check.Request(run.id, run.unit, window, asked), self.paths)
+            assert self.watch is not None
+            self.watch.add(unit)
+            self.calls.start(unit)
+        except (BusError, OSError) as error:
+            fault = f"{unit} could not be started: {error}"
+        if not fault:
+            wait = Wait(time.monotonic() + CHECK_PATIENCE, check=name)
+            while not wait.done and time.monotonic() < wait.until:
+                yield wait
+        answer = check.read_answer(name, run.id, self.paths) if not fault else None
+        if answer is not None:
+            return {finding.rule: finding for finding in answer}
+        fault = fault or f"{unit} ended without an answer"
+        return {label: Finding(label, Held.UNKNOWN, fault) for label in asked}
+
+    # --- the commit ---------------------------------------------------------------------------
+
+    def note_cursor(self, now: Usec) -> None:
+        """Move the cursor on, behind the present: what it leaves behind, the bus has shown.
+
+        Only while nothing runs under another job may it pass; an open run is in the ledger.
+        """
+        try:
+            tail = self._journal().tail()
+        except JournalError:
+            return  # no journal, no cursor; the next turn tries again
+        if tail is None:
+            return
+        self._cursors.append((tail[0], now))
+        ripe = [cursor for cursor in self._cursors if cursor[1] <= now - CURSOR_LAG]
+        if ripe:
+            cursor, at = ripe[-1]
+            self._cursors = [one for one in self._cursors if one[1] > at]
+            self.progress = replace(self.progress, cursor=cursor, boot=self.boot, at=at)
+            self.turn.progress = self.progress
+        elif not self.progress.cursor:
+            self.progress = replace(self.progress, cursor=tail[0], boot=self.boot, at=now)
+            self.turn.progress = self.progress
+
+    def commit(self, now: Usec) -> list[tuple[int, Concluded]]:
+        """Write the turn. Returns what may be told now, with its sequence numbers."""
+        if self.turn.is_empty:
+            return []
+        if self.turn.judgements:
+            self.note_cursor(now)
+        seqs = self.ledger.commit(self.turn)
+        self.turn = Turn()
+        concluded, self.concluded = self.concluded, []
+        return list(zip(seqs, concluded, strict=True))
+
+    def told(self, seq: int) -> None:
+        """Verdicts up to this one have their journal lines; recorded with the next turn."""
+        self.progress = replace(self.progress, told=seq)
+
+    def rest(self) -> None:
+        """Let go of the journal's files when nobody has asked for a while."""
+        if self.journal.is_open and time.monotonic() - self._journal_used > IDLE_JOURNAL:
+            self.journal.close()
+
+    def close(self) -> None:
+        self.journal.close()
+
+
+def now_usec() -> Usec:
+    return Usec(time.time_ns() // 1000)
+
+
+def take_item(said: output.Output, item: journal.Line | journal.Drop) -> None:
+    """Feed one journal entry into the scan."""
+    if isinstance(item, journal.Drop):
+        said.dropped += item.number
+        return
+    said.count(item.at, item.priority)
+    if not item.own:
+        return
+    if item.step is not None:
+        said.step(output.decode(item.step))
+    elif item.report is not None:
+        said.take_report(item.report)
+    else:
+        said.line(item.message)
+
+
+def reads_output(job: Job) -> bool:
+    """Whether a rule's finding depends on what the job printed."""
+    return any(isinstance(rule, Report | Journal) for rule in job.outcome) or any(
+        way.journal is not None for way in job.already_done
+    )
+
+
+def compile_patterns(job: Job) -> dict[str, Callable[[bytes], bool]]:
+    """The job's patterns by the name of what they belong to. RE2 is loaded for these alone."""
+    texts = {
+        f"already_done[{index}]": way.journal
+        for index, way in enumerate(job.already_done)
+        if way.journal is not None
+    }
+    for index, rule in enumerate(job.outcome):
+        if isinstance(rule, Journal):
+            texts[rules.name(index, rule)] = rule.never or rule.expect or ""
+    if not texts:
+        return {}
+    from outcomed.patterns import compile_pattern
+
+    return {name: compile_pattern(text).search for name, text in texts.items()}
+
+
+_TO_JOURNAL = frozenset({"journal", "journal+console", "kmsg", "kmsg+console", "inherit"})
+_INFO = 6
+
+
+def incomplete_by_settings(settings: LogSettings, journald: journal.JournaldSettings) -> str:
+    """What in the configuration keeps lines from the journal; empty if nothing does."""
+    if 0 <= settings.level_max < 7:
+        return "LogLevelMax= of the unit keeps lines from the journal"
+    if settings.has_filters:
+        return "LogFilterPatterns= of the unit keeps lines from the journal"
+    if settings.stdout not in _TO_JOURNAL or settings.stderr not in _TO_JOURNAL:
+        return f"the unit's output goes to {settings.stdout}, not to the journal"
+    if journald.storage == "none":
+        return "journald keeps nothing (Storage=none)"
+    if journald.max_level_store not in ("debug", "7", "info", "6"):
+        return f"journald keeps only {journald.max_level_store} (MaxLevelStore=)"
+    return ""
+
+
+def encode_state(watched: Watched, judgement: Judgement | None, under_way: Run | None) -> bytes:
+    """`state/JOB.json`: world-readable, so without anything that the job printed."""
+    incident = watched.standing.incident
+    shown: dict[str, Any] = {
+        "job": watched.job.name,
+        "unit": watched.job.unit,
+        "verdict": judgement.verdict if judgement else None,
+        "class": judgement.verdict.klass if judgement else None,
+        "reason": judgement.reason if judgement else None,
+        "run": judgement.run.invocation if judgement else None,
+        "at": notify.rfc3339(judgement.at) if judgement else None,
+        "under_way": under_way.invocation if under_way else None,
+        "incident": incident.id if incident else None,
+        "since": notify.rfc3339(incident.opened) if incident else None,
+    }
+    return msgspec.json.encode(shown) + b"\n"

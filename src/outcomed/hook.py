@@ -1,0 +1,326 @@
+"""outcomed-alert@UNIT.service: the `OnFailure=` hook, for any unit, with the daemon alive or not.
+
+With a job file and a living daemon it is only a hint, and says nothing: the daemon sees more. With
+the daemon down it spools the alert itself, under the id that the daemon would have used. Without a
+job file the unit's next good end resolves it, which the daemon watches for (`Watched`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from outcomed import config as configuration
+from outcomed import effects, journal, messages, notify, spool, verdicts
+from outcomed.errors import EXIT_FINE, EXIT_NO_ANSWER, EXIT_USAGE, JournalError, OutcomedError
+from outcomed.model import (
+    BootId,
+    Config,
+    Delivery,
+    Incident,
+    InvocationId,
+    Job,
+    JobName,
+    Judgement,
+    Record,
+    Run,
+    UnitName,
+    Usec,
+    Verdict,
+    alert_id,
+    run_id,
+)
+from outcomed.paths import PATHS, Paths
+from outcomed.specifiers import this_host
+from outcomed.tracker import Phase, Seen, Told, What, phase, signal_or_status
+
+# Hooks of our own units would call themselves.
+_OWN = ("outcomed-alert@", "outcomed-check@", "outcome@", "outcomed-deliver.")
+LOOK_BACK = Usec(3600 * 1_000_000)  # how far back the failure that called us may lie
+
+
+class Marker(Record, frozen=True):
+    """An open alert of a unit without job file: hooks/UNIT."""
+
+    unit: UnitName
+    incident: Incident
+    judgement: Judgement
+    sinks: tuple[str, ...]
+
+
+class Watched:
+    """The daemon's side: units that hooks alerted about, until each ends well again."""
+
+    def __init__(self, paths: Paths, config: Config, node: notify.Node) -> None:
+        self._paths = paths
+        self._node = node
+        self.config = config
+        self._markers: dict[UnitName, Marker] = {}
+        self.refresh()
+
+    @property
+    def units(self) -> list[UnitName]:
+        return list(self._markers)
+
+    def refresh(self) -> list[UnitName]:
+        """Read the markers again. Returns the units that are new."""
+        found = {marker.unit: marker for marker in _markers(self._paths)}
+        new = [unit for unit in found if unit not in self._markers]
+        self._markers = found
+        return new
+
+    def see(self, seen: Seen) -> list[Delivery]:
+        """A unit's state: does it end an alert? The marker goes once that is committed."""
+        marker = self._markers.get(seen.unit)
+        if marker is None or not _is_well(seen, marker):
+            return []
+        return resolved(marker, self.config, self._node, _now())
+
+    def forget(self, alert: str) -> None:
+        """Its recovery is committed."""
+        for unit, marker in list(self._markers.items()):
+            if marker.incident.id == alert:
+                del self._markers[unit]
+                _marker_path(unit, self._paths).unlink(missing_ok=True)
+
+
+def _is_well(seen: Seen, marker: Marker) -> bool:
+    if seen.invocation == marker.judgement.run.invocation or not seen.invocation:
+        return False
+    if seen.active == "active":
+        return True
+    return (
+        phase(seen.active, seen.sub) is Phase.ENDED
+        and seen.active == "inactive"
+        and seen.result == "success"
+        and seen.left_idle >= marker.incident.opened
+    )
+
+
+def resolved(marker: Marker, config: Config, node: notify.Node, now: Usec) -> list[Delivery]:
+    """The recovery, to whoever was told of the failure."""
+    well = msgspec.structs.replace(
+        marker.judgement, verdict=Verdict.UNPROVEN, reason="ended-well", summary="it ended well"
+    )
+    sinks = [sink for sink in config.sinks if sink.name in marker.sinks]
+    return notify.told("resolved", marker.incident, well, _nameless(marker.unit), sinks, node, now)
+
+
+# --- the process -----------------------------------------------------------------------------
+
+
+def run(unit: UnitName, paths: Paths = PATHS) -> int:
+    """One failure of one unit."""
+    if unit.startswith(_OWN):
+        print(f"<5>{unit} is one of our own, nothing to tell", file=sys.stderr)
+        return EXIT_FINE
+    config = _configuration(paths)
+    job = configuration.job_of_unit(config, unit)
+    if job is not None and daemon_lives(paths):
+        return EXIT_FINE
+    seen = _failure(unit)
+    if job is None:
+        return _alert_without_job(unit, seen, config, paths)
+    return _alert_for_daemon(job, seen, config, paths)
+
+
+def _alert_without_job(unit: UnitName, seen: Run, config: Config, paths: Paths) -> int:
+    node = _node()
+    now = _now()
+    deliveries: list[Delivery] = []
+    for marker in _markers(paths):
+        if marker.unit != unit:
+            continue
+        if not _ended_well_since(unit, marker.incident.opened):
+            return EXIT_FINE  # told already: one message an incident
+        deliveries += resolved(marker, config, node, now)
+    incident, judgement = _incident(seen, alert_id(f"unit\0{unit}\0{seen.key}"), now)
+    sinks = [sink for sink in config.sinks if sink.name in config.default_to]
+    marker = Marker(unit, incident, judgement, tuple(sink.name for sink in sinks))
+    deliveries += notify.told("firing", incident, judgement, _nameless(unit), sinks, node, now)
+    # The marker first: killed in between, the message goes out again under the same id.
+    _spool(deliveries, config, paths)
+    spool.write_aside(_marker_path(unit, paths), msgspec.json.encode(marker), 0o600)
+    effects.log(
+        3,
+        f"{unit}: {judgement.summary}" + ("" if sinks else "; no sink is configured to tell"),
+        messages.INCIDENT_OPENED,
+        OUTCOMED_JOB=unit,
+        OUTCOMED_ALERT=incident.id,
+        OUTCOMED_VERDICT=judgement.verdict.value,
+        OUTCOMED_REASON=judgement.reason,
+        OBJECT_SYSTEMD_UNIT=unit,
+    )
+    spool.poke(paths.wake)
+    return EXIT_FINE
+
+
+def _alert_for_daemon(job: Job, seen: Run, config: Config, paths: Paths) -> int:
+    """The daemon is down: say what it will say, under its id, so that it says it once."""
+    if _incident_is_open(job.name, paths) or verdicts.already_done_by_status(job, seen):
+        return EXIT_FINE
+    incident, judgement = _incident(
+        seen, alert_id(run_id(job.name, seen.key)), _now(), job.name, job.severity
+    )
+    sinks = notify.listeners(job, config.sinks)
+    _spool(notify.told("firing", incident, judgement, job, sinks, _node(), _now()), config, paths)
+    print(f"<4>outcomed.service is down; told {len(sinks)} sinks in its place", file=sys.stderr)
+    return EXIT_FINE
+
+
+def _incident(
+    seen: Run,
+    alert: str,
+    now: Usec,
+    name: JobName | None = None,
+    severity: Any = "critical",
+) -> tuple[Incident, Judgement]:
+    finding = verdicts.result_finding(seen)
+    judgement = Judgement(
+        run=seen,
+        verdict=Verdict.FAILED,
+        reason=seen.result or "failed",
+        summary=finding.summary,
+        findings=(finding,),
+        at=now,
+    )
+    incident = Incident(
+        id=alert,
+        job=name or seen.job,
+        opened=now,
+        verdict=Verdict.FAILED,
+        reason=judgement.reason,
+        summary=judgement.summary,
+        run=None,
+        severity=severity,
+    )
+    return incident, judgement
+
+
+def _spool(deliveries: Sequence[Delivery], config: Config, paths: Paths) -> None:
+    if deliveries:
+        spool.write_sinks(config.sinks, paths)
+    for delivery in deliveries:
+        spool.put(delivery, paths)
+    if deliveries:
+        spool.poke(paths.deliver_socket)
+
+
+def _failure(unit: UnitName) -> Run:
+    """What failed: by systemd's environment where it says so, else by PID 1's last entries."""
+    with contextlib.suppress(JournalError):
+        journal.synchronize()
+    told = _last_failure(unit)
+    monitored = os.environ.get("MONITOR_INVOCATION_ID", "")
+    invocation = InvocationId(monitored) if monitored else told.invocation if told else None
+    boot = told.boot if told else BootId("")
+    result = os.environ.get("MONITOR_SERVICE_RESULT") or (told.result if told else "") or "failed"
+    status = os.environ.get("MONITOR_EXIT_STATUS", "")
+    key = invocation or f"{boot}:{told.job_id if told else ''}"
+    return Run(
+        id=run_id(JobName(unit), key),
+        job=JobName(unit),
+        unit=unit,
+        key=key,
+        boot=boot,
+        invocation=invocation,
+        last_invocation=invocation,
+        finished=told.at if told else None,
+        result=result,
+        exit_code=os.environ.get("MONITOR_EXIT_CODE") or None,
+        exit_status=signal_or_status(status) if status else None,
+    )
+
+
+def _last_failure(unit: UnitName) -> Told | None:
+    last = None
+    with journal.Journal() as source:
+        for told in source.told_since(Usec(_now() - LOOK_BACK), unit):
+            if told.what in (What.FAILED, What.START_FAILED):
+                last = told
+    return last
+
+
+def _ended_well_since(unit: UnitName, since: Usec) -> bool:
+    with journal.Journal() as source:
+        return any(
+            told.what is What.ENDED_WELL
+            or (told.what is What.STARTED and told.invocation is not None)
+            for told in source.told_since(since, unit)
+        )
+
+
+def daemon_lives(paths: Paths = PATHS) -> bool:
+    """The daemon holds a lock as long as it lives; the kernel lets go of it when it dies."""
+    try:
+        with open(paths.lock, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def _configuration(paths: Paths) -> Config:
+    """The files as they are; while they are broken, what the daemon last took for good."""
+    compiled = Config()
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        compiled = configuration.decode_config(paths.compiled.read_bytes())
+    return configuration.load_isolated(paths, last_good=compiled).config
+
+
+def _incident_is_open(name: JobName, paths: Paths) -> bool:
+    try:
+        state = msgspec.json.decode((paths.job_states / f"{name}.json").read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return False
+    return bool(state.get("incident"))
+
+
+def _markers(paths: Paths) -> list[Marker]:
+    found = []
+    for entry in os.scandir(paths.hooks):
+        if entry.name.startswith("."):
+            continue
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            found.append(msgspec.json.decode(Path(entry.path).read_bytes(), type=Marker))
+    return found
+
+
+def _marker_path(unit: UnitName, paths: Paths) -> Path:
+    return paths.hooks / unit
+
+
+def _nameless(unit: UnitName) -> Job:
+    """A unit without job file, in the words of one."""
+    return Job(name=JobName(""), unit=unit)
+
+
+def _node() -> notify.Node:
+    host = this_host()
+    return notify.Node(host=host.hostname, machine_id=host.machine_id)
+
+
+def _now() -> Usec:
+    return Usec(time.time_ns() // 1000)
+
+
+def main() -> int:
+    """What outcomed-alert@UNIT.service starts."""
+    if len(sys.argv) != 2 or "/" in sys.argv[1]:
+        print("usage: outcomed-alert UNIT", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        return run(UnitName(sys.argv[1]))
+    except (OutcomedError, OSError) as error:
+        print(f"<3>{sys.argv[1]}: the alert could not be spooled: {error}", file=sys.stderr)
+        return EXIT_NO_ANSWER

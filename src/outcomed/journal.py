@@ -1,0 +1,409 @@
+"""The journal: PID 1's word about units, a run's own lines, and the way in for ours.
+
+Only trusted fields count, and together: PID 1 is `_PID=1`, journald is `_TRANSPORT=driver`, a job's
+own word carries its `_SYSTEMD_UNIT=` *and* its `_SYSTEMD_INVOCATION_ID=`. Nothing here follows the
+journal: the bus wakes, then the journal is synchronized and read.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from systemd import _reader
+
+from outcomed import messages
+from outcomed.errors import JournalError
+from outcomed.model import BootId, InvocationId, Record, UnitName, Usec
+from outcomed.tracker import Told, What
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+
+# systemd/sd-messages.h
+WHAT = {
+    b"7d4958e842da4a758f6c1cdc7b36dcc5": What.STARTING,
+    b"39f53479d3a045ac8e11786248231fbf": What.STARTED,
+    b"be02cf6855d2428ba40df7e9d022f03d": What.START_FAILED,
+    b"7ad2d189f7e94e70a38c781354912448": What.ENDED_WELL,
+    b"d9b373ed55a64feb8242e02dbe79a49c": What.FAILED,
+    b"98e322203f7a4ed290d09fe03c09fe15": What.PROCESS_ENDED,
+    b"0e4284a0caca4bfc81c0bb6786972673": What.NOT_NEEDED,
+    b"5eb03494b6584870a536b337290809b3": What.RESTARTING,
+}
+DROPPED = "a596d6fe7bfa4994828e72309e95d61e"  # SD_MESSAGE_JOURNAL_DROPPED
+
+
+class Line(Record, frozen=True):
+    """One line of a unit. `own` if it is the run's that was asked for."""
+
+    at: Usec
+    priority: int
+    own: bool
+    message: bytes
+    step: bytes | None = None
+    report: bytes | None = None
+
+
+class Drop(Record, frozen=True):
+    """journald says that it dropped messages of the run."""
+
+    number: int
+
+
+class Journal:
+    """The journal, opened when it is needed. Holds files open, so it is closed when idle."""
+
+    def __init__(self, namespace: str = "") -> None:
+        self._namespace = namespace
+        self._reader: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """May be called twice; the next question opens it again."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._reader is not None
+
+    def _fresh(self) -> Any:
+        """A reader that has seen rotations and new files, and has no matches."""
+        try:
+            if self._reader is None:
+                self._reader = (
+                    _reader._Reader(namespace=self._namespace)
+                    if self._namespace
+                    else _reader._Reader(flags=_reader.LOCAL_ONLY | _reader.SYSTEM)
+                )
+                self._reader.fileno()  # sets up the watch that process() reads
+            self._reader.process()
+            self._reader.flush_matches()
+        except OSError as error:
+            self.close()
+            raise JournalError(f"the journal cannot be read: {error}") from error
+        return self._reader
+
+    def tail(self) -> tuple[str, BootId, Usec] | None:
+        """Cursor, boot and time of the newest entry; None in an empty journal."""
+        reader = self._fresh()
+        reader.seek_tail()
+        if not reader._previous():
+            return None
+        _, boot = reader._get_monotonic()
+        return reader._get_cursor(), BootId(bytes(boot).hex()), Usec(reader._get_realtime())
+
+    def boot_id(self) -> BootId:
+        """This boot, by the entry that PID 1 wrote when it started this very process's unit.
+
+        The daemon's sandbox hides the kernel's own file.
+        """
+        reader = self._fresh()
+        reader.add_match("_PID=1")
+        reader.add_match(f"INVOCATION_ID={os.environ.get('INVOCATION_ID', '')}")
+        reader.seek_head()
+        if reader._next():
+            return BootId(bytes(reader._get_monotonic()[1]).hex())
+        try:
+            return BootId(Path(_BOOT_ID).read_text().strip().replace("-", ""))
+        except OSError as error:
+            raise JournalError(
+                f"which boot this is cannot be told: {error}",
+                hint="is journald running, and does it keep anything (Storage=)?",
+            ) from error
+
+    def told_since_cursor(self, cursor: str, fallback: Usec) -> tuple[bool, Iterator[Told]]:
+        """PID 1's entries about units after this one, and whether the cursor still was there.
+
+        A cursor that is gone (vacuum, power cut) lands anywhere: reading then begins `fallback`.
+        """
+        reader = self._fresh()
+        try:
+            reader.seek_cursor(cursor)
+            intact = bool(reader._next()) and bool(reader.test_cursor(cursor))
+        except (ValueError, OSError):
+            intact = False
+        begin = Usec(reader._get_realtime()) if intact else fallback
+        return intact, self.told_since(begin)
+
+    def told_since(self, begin: Usec, unit: UnitName | None = None) -> Iterator[Told]:
+        """PID 1's entries since this moment, about one unit or about all."""
+        reader = self._fresh()
+        reader.add_match("_PID=1")
+        if unit is not None:
+            reader.add_match(f"UNIT={unit}")
+        for message_id in WHAT:
+            reader.add_match(f"MESSAGE_ID={message_id.decode()}")
+        reader.seek_realtime(begin)
+        while reader._next():
+            told = _told(reader)
+            if told is not None:
+                yield told
+
+    def lines(
+        self, unit: UnitName, invocations: Sequence[InvocationId], begin: Usec
+    ) -> Iterator[Line | Drop]:
+        """The unit's lines since this moment, those of these invocations marked as own."""
+        reader = self._fresh()
+        reader.add_match(f"_SYSTEMD_UNIT={unit}")
+        reader.add_disjunction()
+        reader.add_match("_TRANSPORT=driver")
+        reader.add_match(f"MESSAGE_ID={DROPPED}")
+        for invocation in invocations:
+            reader.add_match(f"OBJECT_SYSTEMD_INVOCATION_ID={invocation}")
+        reader.seek_realtime(begin)
+        wanted = frozenset(invocation.encode() for invocation in invocations)
+        unit_bytes = unit.encode()
+        while reader._next():
+            entry = reader._get_all()
+            if entry.get("_SYSTEMD_UNIT") == unit_bytes:
+                yield _line(reader, entry, wanted)
+            elif entry.get("_TRANSPORT") == b"driver":
+                yield Drop(_number(entry.get("N_DROPPED"), 1))
+
+
+def _told(reader: Any) -> Told | None:
+    entry = reader._get_all()
+    what = WHAT.get(entry.get("MESSAGE_ID"))
+    unit = entry.get("UNIT")
+    if what is None or not isinstance(unit, bytes) or entry.get("_PID") != b"1":
+        return None
+    mono, boot = reader._get_monotonic()
+    return Told(
+        what=what,
+        unit=UnitName(_text(entry, "UNIT")),
+        boot=BootId(bytes(boot).hex()),
+        at=Usec(reader._get_realtime()),
+        mono=Usec(mono),
+        invocation=InvocationId(_text(entry, "INVOCATION_ID")) or None,
+        job_id=_text(entry, "JOB_ID"),
+        result=_text(entry, "UNIT_RESULT") or _text(entry, "JOB_RESULT"),
+        message=_text(entry, "MESSAGE")[:500],
+        code=_text(entry, "EXIT_CODE"),
+        status=_text(entry, "EXIT_STATUS"),
+        command=_text(entry, "COMMAND"),
+    )
+
+
+def _line(reader: Any, entry: dict[str, Any], wanted: frozenset[bytes]) -> Line:
+    message = _first(entry.get("MESSAGE"))
+    message_id = entry.get("MESSAGE_ID")
+    step = report = None
+    if message_id == messages.JOB_STEP.encode():
+        step = _first(entry.get("OUTCOMED_STEP"))
+    elif message_id == messages.JOB_REPORT.encode():
+        report = _first(entry.get("OUTCOMED_REPORT"))
+    return Line(
+        at=Usec(reader._get_realtime()),
+        priority=_number(entry.get("PRIORITY"), 6),
+        own=_first(entry.get("_SYSTEMD_INVOCATION_ID")) in wanted,
+        message=message,
+        step=step,
+        report=report,
+    )
+
+
+def _first(value: Any) -> bytes:
+    """A field may stand in an entry more than once; the first counts."""
+    if isinstance(value, list):
+        value = value[0]
+    return value if isinstance(value, bytes) else b""
+
+
+def _text(entry: dict[str, Any], name: str) -> str:
+    return _first(entry.get(name)).decode("utf-8", "replace")
+
+
+def _number(value: Any, default: int) -> int:
+    text = _first(value)
+    return int(text) if text.isdigit() else default
+
+
+# --- synchronize -----------------------------------------------------------------------------
+
+
+class Synchronizing:
+    """A question to journald that is answered when all that was sent before it can be read.
+
+    `fileno()` becomes readable with the answer: 3 ms on a quiet host, seconds under a flood, so
+    nobody waits for it in a call.
+    """
+
+    _REQUEST = b'{"method":"io.systemd.Journal.Synchronize","parameters":{}}\0'
+
+    def __init__(self, namespace: str = "") -> None:
+        directory = f"journal.{namespace}" if namespace else "journal"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.settimeout(1)
+            self._socket.connect(f"/run/systemd/{directory}/io.systemd.journal")
+            self._socket.sendall(self._REQUEST)
+            self._socket.setblocking(False)
+        except OSError as error:
+            self._socket.close()
+            raise JournalError(f"journald does not answer: {error}") from error
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def done(self) -> bool:
+        """Whether the answer is there. An error in it is one here."""
+        try:
+            answer = self._socket.recv(4096)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise JournalError(f"journald does not answer: {error}") from error
+        if b'"error"' in answer or not answer:
+            raise JournalError(f"journald does not synchronize: {answer[:200]!r}")
+        return True
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def synchronize(patience: float = 10) -> None:
+    """Wait until everything that was said can be read."""
+    question = Synchronizing()
+    end = time.monotonic() + patience
+    try:
+        while not question.done() and time.monotonic() < end:
+            select.select([question], [], [], max(0.0, end - time.monotonic()))
+    finally:
+        question.close()
+
+
+# --- settings --------------------------------------------------------------------------------
+
+
+class JournaldSettings(Record, frozen=True):
+    """What of journald.conf(5) decides whether output can be lost."""
+
+    storage: str = "auto"
+    max_level_store: str = "debug"
+    burst: int = 10_000
+    interval: Usec = Usec(30_000_000)
+
+
+def journald_settings() -> JournaldSettings:
+    """The configuration in force, drop-ins included, as systemd itself merges it."""
+    import subprocess  # once a reload, and only where a rule reads output
+
+    from outcomed.quantities import parse_duration
+
+    answer = subprocess.run(
+        ["systemd-analyze", "--no-pager", "cat-config", "systemd/journald.conf"],
+        capture_output=True,
+        check=False,
+        timeout=10,
+    )
+    values: dict[str, str] = {}
+    for raw in answer.stdout.decode("utf-8", "replace").splitlines():
+        name, equals, value = raw.partition("=")
+        if equals and not name.lstrip().startswith(("#", ";")):
+            values[name.strip()] = value.strip()
+    default = JournaldSettings()
+    burst = values.get("RateLimitBurst", "")
+    interval = values.get("RateLimitIntervalSec", "")
+    return JournaldSettings(
+        storage=values.get("Storage") or default.storage,
+        max_level_store=values.get("MaxLevelStore") or default.max_level_store,
+        burst=int(burst) if burst.isdigit() else default.burst,
+        interval=parse_duration(interval) if interval else default.interval,
+    )
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def send(fields: dict[str, str], *, wait: float | None = None) -> None:
+    """Write one entry; with `wait`, return when journald has taken it, after so many seconds raise.
+
+    From an own datagram socket, and not gone before the kernel's queue is empty: journald looks
+    up who sent an entry when it reads it, and a process that has ended has no unit.
+    """
+    payload = b"".join(_field(name, value) for name, value in fields.items())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        try:
+            sender.connect(JOURNAL_SOCKET)
+            _send_payload(sender, payload)
+        except OSError as error:
+            raise JournalError(f"{JOURNAL_SOCKET}: {error.strerror}") from error
+        if wait is not None:
+            _wait_until_taken(sender, wait)
+
+
+def _field(name: str, value: str) -> bytes:
+    """systemd's native protocol: what holds a line feed is sent with its length."""
+    data = value.encode("utf-8", "surrogateescape")
+    if b"\n" not in data:
+        return b"%s=%s\n" % (name.encode(), data)
+    return b"%s\n%s%s\n" % (name.encode(), len(data).to_bytes(8, "little"), data)
+
+
+def _send_payload(sender: socket.socket, payload: bytes) -> None:
+    try:
+        sender.sendall(payload)
+    except OSError as error:
+        import errno
+
+        if error.errno != errno.EMSGSIZE:
+            raise
+        _send_by_descriptor(sender, payload)
+
+
+def _send_by_descriptor(sender: socket.socket, payload: bytes) -> None:
+    descriptor = os.memfd_create("outcomed-entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.write(descriptor, payload)
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
+        sender.sendmsg([b""], [rights])
+    finally:
+        os.close(descriptor)
+
+
+_SIOCOUTQ = 0x5411  # asm-generic/sockios.h (TIOCOUTQ): bytes that the receiver has not read
+
+
+def _wait_until_taken(sender: socket.socket, wait: float) -> None:
+    end = time.monotonic() + wait
+    queued = array.array("i", [0])
+    while True:
+        fcntl.ioctl(sender.fileno(), _SIOCOUTQ, queued)
+        if queued[0] == 0:
+            return
+        if time.monotonic() > end:
+            raise JournalError(f"journald has not read the entry for {wait:.0f} s")
+        time.sleep(0.000_5)
+
+
+def own_unit(cgroup: str = "/proc/self/cgroup") -> UnitName | None:
+    """The service that this process runs in, or None outside of one (cgroups(7), version 2)."""
+    try:
+        path = Path(cgroup).read_text().rpartition("::")[2].strip()
+    except OSError:
+        return None
+    names = [part for part in path.split("/") if part.endswith(".service")]
+    return UnitName(names[-1]) if names else None
+
+
+def dump(value: object) -> str:
+    """JSON on one line, for a journal field."""
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,595 @@
+"""What the daemon remembers: SQLite, and the only SQL there is.
+
+One writer, the daemon; a turn is a transaction. `Turn` gathers what one turn changed, and
+`Ledger.commit` writes all of it or nothing. Readers open the file through `Reader`, which refuses
+a schema that is not its own and never returns an older truth than the file holds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from outcomed.alerts import Standing
+from outcomed.errors import LedgerError
+from outcomed.model import (
+    BootId,
+    Delivery,
+    Finding,
+    Incident,
+    InvocationId,
+    Job,
+    JobName,
+    Judgement,
+    Record,
+    Run,
+    RunId,
+    Usec,
+    Value,
+)
+
+APPLICATION_ID = 0x4F75_7463  # "Outc": what file(1) and we know the file by
+SCHEMA = 1
+
+# Migrations, by the version that they lead to. Append only: a ledger in the field has been
+# through these very statements.
+MIGRATIONS: dict[int, str] = {
+    1: """
+    CREATE TABLE job (
+        n INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        config BLOB,                     -- the last good configuration, JSON; NULL: removed
+        standing BLOB,                   -- alerts.Standing, JSON
+        last_trigger INTEGER NOT NULL DEFAULT 0,
+        last_verdict INTEGER             -- verdict.seq, so that status needs no search
+    );
+    CREATE TABLE run (
+        n INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        job INTEGER NOT NULL REFERENCES job,
+        started INTEGER,
+        open INTEGER,                    -- 1 while it is not judged, else NULL
+        body BLOB NOT NULL               -- the rest of model.Run, JSON
+    );
+    CREATE INDEX run_of_job ON run (job, n);
+    CREATE INDEX run_open ON run (open) WHERE open IS NOT NULL;
+    CREATE TABLE attempt (
+        invocation BLOB NOT NULL,
+        job INTEGER NOT NULL,
+        run INTEGER NOT NULL REFERENCES run,
+        number INTEGER NOT NULL,
+        PRIMARY KEY (invocation, job)
+    ) WITHOUT ROWID;
+    CREATE TABLE verdict (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        run INTEGER NOT NULL REFERENCES run,
+        at INTEGER NOT NULL,
+        verdict TEXT NOT NULL,
+        body BLOB NOT NULL               -- reason, summary, findings, …, JSON
+    );
+    CREATE INDEX verdict_of_run ON verdict (run);
+    CREATE TABLE incident (
+        id TEXT PRIMARY KEY,
+        job INTEGER NOT NULL REFERENCES job,
+        opened INTEGER NOT NULL,
+        closed INTEGER,
+        body BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX incident_of_job ON incident (job, opened);
+    CREATE TABLE outbox (
+        id TEXT PRIMARY KEY,
+        sink TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        done INTEGER,                    -- when the delivery process reported it as taken
+        refused TEXT,                    -- why it was given up
+        body BLOB                        -- model.Delivery, JSON; NULL once it is done
+    ) WITHOUT ROWID;
+    CREATE INDEX outbox_due ON outbox (created) WHERE done IS NULL;
+    CREATE TABLE progress (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        cursor TEXT NOT NULL,
+        boot TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        told INTEGER NOT NULL            -- verdict.seq up to which journal lines were written
+    );
+    INSERT INTO progress VALUES (1, '', '', 0, 0);
+    """,
+}
+
+
+class Body(Record, frozen=True):
+    """What of a verdict is stored as JSON."""
+
+    reason: str
+    summary: str
+    findings: tuple[Finding, ...] = ()
+    steps: tuple[str, ...] = ()
+    report: dict[str, Value] = {}
+    rules_hash: str = ""
+    witness: str = "live"
+
+
+class Progress(Record, frozen=True):
+    """How far the journal was read, and how far the world was told."""
+
+    cursor: str
+    boot: BootId
+    at: Usec
+    told: int
+
+
+class JobRow(Record, frozen=True):
+    """One job as the ledger knows it."""
+
+    name: JobName
+    config: Job | None
+    standing: Standing
+    last_trigger: Usec = Usec(0)
+    last: Stored | None = None
+
+
+class Stored(Record, frozen=True):
+    """A judgement with its sequence number."""
+
+    seq: int
+    judgement: Judgement
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one turn changed, waiting to be committed."""
+
+    runs: dict[RunId, Run] = field(default_factory=dict)  # under way
+    attempts: list[tuple[JobName, RunId, InvocationId, int]] = field(default_factory=list)
+    judgements: list[Judgement] = field(default_factory=list)
+    standings: dict[JobName, Standing] = field(default_factory=dict)
+    closed: list[Incident] = field(default_factory=list)
+    triggers: dict[JobName, Usec] = field(default_factory=dict)
+    configs: dict[JobName, Job | None] = field(default_factory=dict)
+    deliveries: list[Delivery] = field(default_factory=list)
+    delivered: list[tuple[str, Usec, str]] = field(default_factory=list)  # id, when, refused
+    progress: Progress | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(
+            (
+                self.runs,
+                self.attempts,
+                self.judgements,
+                self.standings,
+                self.closed,
+                self.triggers,
+                self.configs,
+                self.deliveries,
+                self.delivered,
+                self.progress,
+            )
+        )
+
+
+_encode = msgspec.json.encode
+_job = msgspec.json.Decoder(Job).decode
+_standing = msgspec.json.Decoder(Standing).decode
+_run = msgspec.json.Decoder(Run).decode
+_body = msgspec.json.Decoder(Body).decode
+_incident = msgspec.json.Decoder(Incident).decode
+_delivery = msgspec.json.Decoder(Delivery).decode
+
+
+class Ledger:
+    """The writer's end. There is one, and it belongs to the daemon."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db = _connect_writer(path)
+        try:
+            _check_identity(self._db, path, writable=True)
+            _migrate(self._db)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+        except (sqlite3.DatabaseError, LedgerError) as error:
+            self._db.close()
+            raise _refusal(path, error) from error
+        self._jobs: dict[JobName, int] = dict(
+            (JobName(name), n) for name, n in self._db.execute("SELECT name, n FROM job")
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def commit(self, turn: Turn) -> list[int]:
+        """Write one turn. Returns the sequence numbers of its judgements, in order."""
+        if turn.is_empty:
+            return []
+        try:
+            with self._transaction() as db:
+                return self._write(db, turn)
+        except sqlite3.Error as error:
+            raise LedgerError(
+                f"{self._path}: the turn could not be committed: {error}",
+                hint="nothing of it was written; is the disk full?",
+            ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._db.execute("COMMIT")
+
+    def _write(self, db: sqlite3.Connection, turn: Turn) -> list[int]:
+        for name, config in turn.configs.items():
+            db.execute(
+                "UPDATE job SET config = ? WHERE n = ?",
+                (None if config is None else _encode(config), self._job_number(name)),
+            )
+        for run in turn.runs.values():
+            self._put_run(run, is_open=True)
+        for name, run_id, invocation, number in turn.attempts:
+            db.execute(
+                "INSERT OR IGNORE INTO attempt SELECT ?, ?, n, ? FROM run WHERE id = ?",
+                (
+                    bytes.fromhex(invocation),
+                    self._job_number(name),
+                    number,
+                    bytes.fromhex(run_id),
+                ),
+            )
+        seqs = [self._put_judgement(db, judgement) for judgement in turn.judgements]
+        for name, standing in turn.standings.items():
+            number = self._job_number(name)
+            db.execute("UPDATE job SET standing = ? WHERE n = ?", (_encode(standing), number))
+            if standing.incident is not None:
+                self._put_incident(db, standing.incident)
+        for incident in turn.closed:
+            self._put_incident(db, incident)
+        for name, at in turn.triggers.items():
+            db.execute("UPDATE job SET last_trigger = ? WHERE n = ?", (at, self._job_number(name)))
+        db.executemany(
+            "INSERT OR IGNORE INTO outbox (id, sink, created, body) VALUES (?, ?, ?, ?)",
+            [(one.id, one.sink, one.created, _encode(one)) for one in turn.deliveries],
+        )
+        db.executemany(
+            "UPDATE outbox SET done = ?, refused = ?, body = NULL WHERE id = ?",
+            [(at, refused or None, ident) for ident, at, refused in turn.delivered],
+        )
+        if turn.progress is not None:
+            progress = turn.progress
+            db.execute(
+                "UPDATE progress SET cursor = ?, boot = ?, at = ?, told = ?",
+                (progress.cursor, progress.boot, progress.at, progress.told),
+            )
+        return seqs
+
+    def _job_number(self, name: JobName) -> int:
+        number = self._jobs.get(name)
+        if number is None:
+            self._db.execute("INSERT OR IGNORE INTO job (name) VALUES (?)", (name,))
+            (number,) = self._db.execute("SELECT n FROM job WHERE name = ?", (name,)).fetchone()
+            self._jobs[name] = number
+        return number
+
+    def _put_run(self, run: Run, *, is_open: bool) -> int:
+        (number,) = self._db.execute(
+            "INSERT INTO run (id, job, started, open, body) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET started = excluded.started, open = excluded.open,"
+            " body = excluded.body RETURNING n",
+            (
+                bytes.fromhex(run.id),
+                self._job_number(run.job),
+                run.started,
+                1 if is_open else None,
+                _encode(run),
+            ),
+        ).fetchone()
+        return int(number)
+
+    def _put_judgement(self, db: sqlite3.Connection, judgement: Judgement) -> int:
+        run = self._put_run(judgement.run, is_open=False)
+        body = Body(
+            judgement.reason,
+            judgement.summary,
+            judgement.findings,
+            judgement.steps,
+            judgement.report,
+            judgement.rules_hash,
+            judgement.witness,
+        )
+        (seq,) = db.execute(
+            "INSERT INTO verdict (run, at, verdict, body) VALUES (?, ?, ?, ?) RETURNING seq",
+            (run, judgement.at, judgement.verdict, _encode(body)),
+        ).fetchone()
+        db.execute(
+            "UPDATE job SET last_verdict = ? WHERE n = ?",
+            (seq, self._job_number(judgement.run.job)),
+        )
+        return int(seq)
+
+    def _put_incident(self, db: sqlite3.Connection, incident: Incident) -> None:
+        db.execute(
+            "INSERT INTO incident VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            " closed = excluded.closed, body = excluded.body",
+            (
+                incident.id,
+                self._job_number(incident.job),
+                incident.opened,
+                incident.closed,
+                _encode(incident),
+            ),
+        )
+
+    # What the daemon reads back when it starts, and on the way.
+
+    def progress(self) -> Progress:
+        return _progress(self._db)
+
+    def jobs(self) -> list[JobRow]:
+        return _jobs(self._db)
+
+    def open_runs(self) -> list[Run]:
+        rows = self._db.execute("SELECT body FROM run WHERE open = 1 ORDER BY n")
+        return [_run(body) for (body,) in rows]
+
+    def knows_run(self, run_id: RunId) -> bool:
+        """Whether this run was judged: what is still told about it is old news."""
+        row = self._db.execute(
+            "SELECT 1 FROM run WHERE id = ? AND open IS NULL", (bytes.fromhex(run_id),)
+        ).fetchone()
+        return row is not None
+
+    def judged(self, job: JobName, invocation: InvocationId) -> bool:
+        """Whether this invocation belongs to a run that was judged."""
+        row = self._db.execute(
+            "SELECT 1 FROM attempt JOIN run ON run.n = attempt.run"
+            " WHERE invocation = ? AND attempt.job = ? AND open IS NULL",
+            (bytes.fromhex(invocation), self._jobs.get(job, -1)),
+        ).fetchone()
+        return row is not None
+
+    def due(self) -> list[Delivery]:
+        """Deliveries that nobody has reported as taken, oldest first."""
+        rows = self._db.execute("SELECT body FROM outbox WHERE done IS NULL ORDER BY created")
+        return [_delivery(body) for (body,) in rows]
+
+    def after(self, seq: int) -> list[Stored]:
+        """The judgements after this one, in order."""
+        return _stored(self._db, "WHERE seq > ? ORDER BY seq", (seq,))
+
+    def previous_slot(self, job: JobName, before: Usec) -> Usec | None:
+        """The newest elapse before this instant that one of the job's runs answered."""
+        rows = self._db.execute(
+            "SELECT body FROM run WHERE job = ? ORDER BY n DESC LIMIT 50",
+            (self._jobs.get(job, -1),),
+        )
+        slots = [run.slot for run in (_run(body) for (body,) in rows) if run.slot is not None]
+        return next((slot for slot in slots if slot < before), None)
+
+
+class Reader:
+    """Everybody else's end: read-only, and never an older truth than the files hold."""
+
+    def __init__(self, path: Path) -> None:
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        try:
+            self._db = self._open(path)
+            _check_identity(self._db, path, writable=False)
+        except (sqlite3.DatabaseError, LedgerError) as error:
+            raise _refusal(path, error) from error
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        if not os.access(path, os.F_OK):
+            raise LedgerError(
+                f"{path}: there is no ledger",
+                hint="has outcomed.service run on this node? 'systemctl status outcomed'",
+            )
+        if not os.access(path, os.R_OK):
+            raise LedgerError(
+                f"{path}: permission denied",
+                hint="root and the members of group adm may read it",
+            )
+        wal = Path(f"{path}-wal")
+        if not wal.exists():
+            # Without a log the file is the whole truth, and needs no -shm that we may not write.
+            return _connect_uri(path, "mode=ro&immutable=1")
+        try:
+            db = _connect_uri(path, "mode=ro")
+            db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        except sqlite3.OperationalError:
+            # The daemon was killed: a log and nobody who holds it. Read a copy of both.
+            return self._open_copy(path, wal)
+        return db
+
+    def _open_copy(self, path: Path, wal: Path) -> sqlite3.Connection:
+        self._copy = tempfile.TemporaryDirectory(prefix="outcomectl-")
+        try:
+            for source in (path, wal):
+                shutil.copyfile(source, Path(self._copy.name) / source.name)
+        except OSError as error:
+            raise LedgerError(f"{error.filename}: {error.strerror}") from error
+        return _connect_uri(Path(self._copy.name) / path.name, "mode=rw")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+    def progress(self) -> Progress:
+        return _progress(self._db)
+
+    def jobs(self) -> list[JobRow]:
+        """Every job that the ledger knows, by name; each with its newest judgement."""
+        return _jobs(self._db)
+
+    def history(self, job: JobName, limit: int) -> list[Stored]:
+        """The newest judgements of a job, newest first."""
+        return _stored(
+            self._db,
+            "WHERE run.job = (SELECT n FROM job WHERE name = ?) ORDER BY run.n DESC, seq DESC"
+            " LIMIT ?",
+            (job, limit),
+        )
+
+    def under_way(self) -> list[Run]:
+        """Runs that are not judged yet."""
+        rows = self._db.execute("SELECT body FROM run WHERE open = 1 ORDER BY n")
+        return [_run(body) for (body,) in rows]
+
+    def find(self, ident: str) -> list[Stored]:
+        """Judgements of runs whose id or invocation id begins with these hex digits."""
+        low, high = _prefix_range(ident)
+        return _stored(
+            self._db,
+            "WHERE run.n IN (SELECT n FROM run WHERE id BETWEEN ? AND ?"
+            " UNION SELECT run FROM attempt WHERE invocation BETWEEN ? AND ?) ORDER BY seq",
+            (low, high, low, high),
+        )
+
+    def incidents(self, job: JobName, limit: int) -> list[Incident]:
+        rows = self._db.execute(
+            "SELECT body FROM incident WHERE job = (SELECT n FROM job WHERE name = ?)"
+            " ORDER BY opened DESC LIMIT ?",
+            (job, limit),
+        )
+        return [_incident(body) for (body,) in rows]
+
+    def undelivered(self) -> list[Delivery]:
+        rows = self._db.execute("SELECT body FROM outbox WHERE done IS NULL ORDER BY created")
+        return [_delivery(body) for (body,) in rows]
+
+
+def _prefix_range(ident: str) -> tuple[bytes, bytes]:
+    return (bytes.fromhex(ident.ljust(32, "0")), bytes.fromhex(ident.ljust(32, "f")))
+
+
+def _connect_writer(path: Path) -> sqlite3.Connection:
+    umask = os.umask(0o027)  # readable by the directory's group, for -wal and -shm too
+    try:
+        db = sqlite3.connect(path, isolation_level=None, timeout=5)
+    except sqlite3.Error as error:
+        raise LedgerError(f"{path}: {error}") from error
+    finally:
+        os.umask(umask)
+    return db
+
+
+def _connect_uri(path: Path, options: str) -> sqlite3.Connection:
+    from urllib.parse import quote
+
+    uri = f"file:{quote(str(path))}?{options}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2)
+
+
+def _check_identity(db: sqlite3.Connection, path: Path, *, writable: bool) -> None:
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if writable and tables == 0 and application == 0:
+        return  # a new, empty file
+    if application != APPLICATION_ID:
+        raise LedgerError(f"{path}: not a ledger of outcomed")
+    if version > SCHEMA or (version < SCHEMA and not writable):
+        raise LedgerError(
+            f"{path}: schema {version}, and this program knows schema {SCHEMA}",
+            hint="the ledger is left as it is; install the version that wrote it"
+            if version > SCHEMA
+            else "outcomed.service brings it up to date when it starts",
+        )
+    if writable:
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise LedgerError(f"{path}: damaged: {verdict}")
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    for target in range(version + 1, SCHEMA + 1):
+        db.executescript(
+            f"BEGIN IMMEDIATE; {MIGRATIONS[target]}"
+            f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {target}; COMMIT;"
+        )
+
+
+def _refusal(path: Path, error: Exception) -> LedgerError:
+    if isinstance(error, LedgerError):
+        return error
+    return LedgerError(
+        f"{path}: {error}",
+        hint="the ledger is left as it is; move it aside to begin a new one",
+    )
+
+
+def _progress(db: sqlite3.Connection) -> Progress:
+    row = db.execute("SELECT cursor, boot, at, told FROM progress").fetchone()
+    return Progress(cursor=row[0], boot=row[1], at=row[2], told=row[3])
+
+
+def _jobs(db: sqlite3.Connection) -> list[JobRow]:
+    rows = db.execute(
+        "SELECT name, config, standing, last_trigger, seq, at, verdict, verdict.body, run.body"
+        " FROM job LEFT JOIN verdict ON seq = last_verdict LEFT JOIN run ON run.n = verdict.run"
+        " ORDER BY name"
+    )
+    return [
+        JobRow(
+            name=JobName(name),
+            config=_job(config) if config is not None else None,
+            standing=_standing(standing) if standing is not None else Standing(),
+            last_trigger=last_trigger,
+            last=_one(seq, at, verdict, body, run) if seq is not None else None,
+        )
+        for name, config, standing, last_trigger, seq, at, verdict, body, run in rows
+    ]
+
+
+def _stored(db: sqlite3.Connection, where: str, values: Iterable[Any]) -> list[Stored]:
+    rows = db.execute(
+        "SELECT seq, at, verdict, verdict.body, run.body FROM verdict"
+        f" JOIN run ON run.n = verdict.run {where}",
+        tuple(values),
+    )
+    return [_one(*row) for row in rows]
+
+
+def _one(seq: int, at: int, verdict: str, body: bytes, run: bytes) -> Stored:
+    parts = _body(body)
+    judgement = msgspec.convert(
+        {
+            "run": _run(run),
+            "verdict": verdict,
+            "reason": parts.reason,
+            "summary": parts.summary,
+            "findings": parts.findings,
+            "steps": parts.steps,
+            "report": parts.report,
+            "rules_hash": parts.rules_hash,
+            "witness": parts.witness,
+            "at": at,
+        },
+        Judgement,
+    )
+    return Stored(seq, judgement)

@@ -1,0 +1,278 @@
+"""The nouns: what a job, a run, a finding, a verdict, an incident and a delivery are.
+
+Values only. Every one is frozen, and none of them knows where it came from or what to do next.
+Time inside is microseconds since the epoch (`Usec`), as systemd has it.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from enum import StrEnum
+from typing import Literal, NewType
+
+import msgspec
+
+JobName = NewType("JobName", str)
+UnitName = NewType("UnitName", str)
+InvocationId = NewType("InvocationId", str)  # 32 lower-case hex digits, as journald writes it
+BootId = NewType("BootId", str)  # the same spelling
+RunId = NewType("RunId", str)  # 32 lower-case hex digits, our own
+Usec = NewType("Usec", int)
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+JOB_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,200}")
+
+# Ids are derived, so that whoever reaches a conclusion first (the daemon, the daemon after a
+# crash, the OnFailure= hook while the daemon is down) gives it the same id.
+_NAMESPACE = uuid.UUID("2f6bd58c-6bb6-4d5a-9d39-0f4a4a1c9f51")
+
+Value = str | int | float | bool | None
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The base of everything that is stored or sent: frozen, compact, strict when read back."""
+
+
+# --- rules: what counts as an outcome -------------------------------------------------------
+
+
+class Artifact(Record, frozen=True, tag="artifact", tag_field="rule"):
+    """A file that the run has to leave behind. Sizes are bytes."""
+
+    path: str  # systemd specifiers and a glob; the newest match is looked at
+    written_by: Literal["run", "period", "any"] = "run"
+    min_size: int | None = None
+    max_size: int | None = None
+    format: str | None = None
+    allow_empty: bool = False
+    on_filesystem: str | None = None
+
+
+class Duration(Record, frozen=True, tag="duration", tag_field="rule"):
+    """How long the run may take, from its start to its end."""
+
+    at_least: Usec | None = None
+    at_most: Usec | None = None
+
+
+class Report(Record, frozen=True, tag="report", tag_field="rule"):
+    """An expression over what the job said about itself."""
+
+    expression: str
+
+
+class Journal(Record, frozen=True, tag="journal", tag_field="rule"):
+    """A pattern that the run's own lines must, or must not, match. Exactly one is set."""
+
+    expect: str | None = None
+    never: str | None = None
+
+
+Rule = Artifact | Duration | Report | Journal
+
+
+class AlreadyDone(Record, frozen=True):
+    """One way for the job to say that the work exists already. Exactly one is set."""
+
+    exit_status: int | None = None
+    journal: str | None = None
+
+
+class Alerts(Record, frozen=True):
+    """Whom to tell, and after how many bad verdicts in a row."""
+
+    after: int = 1
+    to: tuple[str, ...] = ()
+
+
+class Job(Record, frozen=True):
+    """One unit somebody counts on, and what counts as its outcome (outcomed.job(5))."""
+
+    name: JobName
+    unit: UnitName
+    description: str = ""
+    runbook: str = ""
+    severity: Literal["critical", "warning"] = "critical"
+    already_done: tuple[AlreadyDone, ...] = ()
+    outcome: tuple[Rule, ...] = ()
+    alerts: Alerts = Alerts()
+
+    @property
+    def is_template(self) -> bool:
+        """`backup@.yaml` stands for every instance of `backup@.service`."""
+        return self.unit.endswith("@.service")
+
+
+class Webhook(Record, frozen=True, tag="webhook", tag_field="type"):
+    """An HTTP receiver. The URL or the name of the credential that holds it; never both."""
+
+    name: str
+    url: str | None = None
+    url_credential: str | None = None
+    secret_credential: str | None = None
+    format: Literal["json"] = "json"
+    log_lines: int = 0
+
+
+Sink = Webhook
+
+
+class Config(Record, frozen=True):
+    """Everything that is configured on this node, as one value."""
+
+    jobs: tuple[Job, ...] = ()
+    sinks: tuple[Sink, ...] = ()
+    default_to: tuple[str, ...] = ()
+
+
+# --- what was seen ---------------------------------------------------------------------------
+
+
+class Held(StrEnum):
+    """What one rule saw."""
+
+    HELD = "held"
+    BROKEN = "broken"
+    UNKNOWN = "unknown"
+
+
+class Finding(Record, frozen=True):
+    """One rule, what it saw, a sentence, and the evidence."""
+
+    rule: str
+    state: Held
+    summary: str
+    evidence: dict[str, Value] = {}
+
+
+class Verdict(StrEnum):
+    """What the findings and the run's result say together."""
+
+    VERIFIED = "verified"
+    ALREADY_DONE = "already-done"
+    ACCEPTED = "accepted"
+    UNPROVEN = "unproven"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+    LATE = "late"
+    FAILED = "failed"
+    SILENT_FAILURE = "silent-failure"
+    OVERDUE = "overdue"
+    MISSED = "missed"
+    INTERRUPTED = "interrupted"
+    STALE = "stale"
+
+    @property
+    def klass(self) -> Klass:
+        return _CLASS[self]
+
+
+class Klass(StrEnum):
+    """How much a verdict matters at 3 am."""
+
+    GOOD = "good"
+    NEUTRAL = "neutral"
+    WARNING = "warning"
+    BAD = "bad"
+
+
+_CLASS = {
+    Verdict.VERIFIED: Klass.GOOD,
+    Verdict.ALREADY_DONE: Klass.GOOD,
+    Verdict.ACCEPTED: Klass.GOOD,
+    Verdict.UNPROVEN: Klass.NEUTRAL,
+    Verdict.SKIPPED: Klass.NEUTRAL,
+    Verdict.UNKNOWN: Klass.WARNING,
+    Verdict.LATE: Klass.WARNING,
+    Verdict.FAILED: Klass.BAD,
+    Verdict.SILENT_FAILURE: Klass.BAD,
+    Verdict.OVERDUE: Klass.BAD,
+    Verdict.MISSED: Klass.BAD,
+    Verdict.INTERRUPTED: Klass.BAD,
+    Verdict.STALE: Klass.BAD,
+}
+
+
+class Run(Record, frozen=True):
+    """One answer of systemd to one wish to start the unit.
+
+    `key` is what systemd knows it by: the first attempt's invocation id, or `BOOT:JOB_ID` for a
+    start that was refused before it got one.
+    """
+
+    id: RunId
+    job: JobName
+    unit: UnitName
+    key: str
+    boot: BootId
+    invocation: InvocationId | None = None  # of the first attempt
+    last_invocation: InvocationId | None = None
+    attempts: int = 1
+    trigger: str = "unknown"  # the unit that triggered it, "none" when by hand, "unknown"
+    slot: Usec | None = None  # the elapse that it answers
+    started: Usec | None = None
+    finished: Usec | None = None
+    duration: Usec | None = None  # by the monotonic clock where both ends are known
+    result: str | None = None  # systemd's word: success, exit-code, signal, timeout, …
+    exit_code: str | None = None  # exited, killed, dumped
+    exit_status: int | None = None  # the status, or the signal's number
+    command: str | None = None  # ExecStartPre, … when it was not the main process that failed
+
+
+class Judgement(Record, frozen=True):
+    """A verdict on a run, with all that was known when it was reached."""
+
+    run: Run
+    verdict: Verdict
+    reason: str  # a word for machines: the broken rule's kind, systemd's result, …
+    summary: str  # a sentence for people
+    findings: tuple[Finding, ...] = ()
+    steps: tuple[str, ...] = ()
+    report: dict[str, Value] = {}
+    rules_hash: str = ""
+    witness: Literal["live", "replayed", "late", "by-hand"] = "live"
+    at: Usec = Usec(0)
+
+
+class Incident(Record, frozen=True):
+    """One alert of one job, open from the first bad verdict to the recovery."""
+
+    id: str
+    job: JobName
+    opened: Usec
+    verdict: Verdict
+    reason: str
+    summary: str
+    run: RunId | None
+    severity: Literal["critical", "warning"] = "critical"
+    told: bool = True  # the sinks were told that it opened, so they are told that it closed
+    closed: Usec | None = None
+
+
+class Delivery(Record, frozen=True):
+    """One message that has to reach one sink. `id` is the receiver's idempotency key."""
+
+    id: str
+    sink: str
+    created: Usec
+    event: dict[str, object]  # the CloudEvents envelope, ready to be sent
+
+
+def run_id(job: JobName, boot_or_invocation_key: str) -> RunId:
+    """The id of the run of `job` that systemd knows by this key."""
+    return RunId(uuid.uuid5(_NAMESPACE, f"run\0{job}\0{boot_or_invocation_key}").hex)
+
+
+def alert_id(subject: str) -> str:
+    """The id of the incident that this run (or unit and invocation) opened."""
+    return str(uuid.uuid5(_NAMESPACE, f"alert\0{subject}"))
+
+
+def delivery_id(alert: str, state: str, sink: str) -> str:
+    """The id of the message that tells `sink` that `alert` is in `state`."""
+    return str(uuid.uuid5(_NAMESPACE, f"delivery\0{alert}\0{state}\0{sink}"))

@@ -1,0 +1,124 @@
+"""Put an incident into words and into a CloudEvents envelope. Pure.
+
+The envelope's `id` is the delivery's idempotency key: a repeat carries the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from outcomed.model import (
+    SECOND,
+    Delivery,
+    Incident,
+    Job,
+    Judgement,
+    Record,
+    Sink,
+    Usec,
+    delivery_id,
+)
+
+State = Literal["firing", "resolved", "reminder", "test"]
+
+
+class Node(Record, frozen=True):
+    """Who is speaking."""
+
+    host: str
+    machine_id: str
+
+
+def rfc3339(at: Usec | None) -> str | None:
+    """A moment in UTC, to the microsecond."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at / SECOND, UTC).isoformat(timespec="microseconds")
+
+
+def told(
+    state: State,
+    incident: Incident,
+    judgement: Judgement | None,
+    job: Job,
+    sinks: Sequence[Sink],
+    node: Node,
+    at: Usec,
+    tail: Sequence[str] = (),
+) -> list[Delivery]:
+    """One delivery for each of these sinks."""
+    body = data(state, incident, judgement, job, node)
+    return [deliver(state, incident.id, body, sink, node, at, tail) for sink in sinks]
+
+
+def deliver(
+    state: State,
+    alert: str,
+    body: dict[str, Any],
+    sink: Sink,
+    node: Node,
+    at: Usec,
+    tail: Sequence[str] = (),
+) -> Delivery:
+    """Wrap what is said for one sink. Output leaves the node only where a sink asks for it."""
+    ident = delivery_id(alert, state, sink.name)
+    lines = list(tail)[-sink.log_lines :] if sink.log_lines else []
+    event: dict[str, object] = {
+        "specversion": "1.0",
+        "id": ident,
+        "source": f"urn:outcomed:{node.machine_id}",
+        "type": "io.outcomed.alert",
+        "time": rfc3339(at),
+        "subject": body["job"] or body["unit"],
+        "datacontenttype": "application/json",
+        "data": {**body, "log_tail": lines},
+    }
+    return Delivery(id=ident, sink=sink.name, created=at, event=event)
+
+
+def data(
+    state: State, incident: Incident, judgement: Judgement | None, job: Job, node: Node
+) -> dict[str, Any]:
+    """The contract's `data`, but for the log's tail."""
+    run = judgement.run if judgement is not None else None
+    return {
+        "job": job.name,
+        "unit": run.unit if run is not None else job.unit,
+        "host": node.host,
+        "machine_id": node.machine_id,
+        "state": state,
+        "severity": incident.severity,
+        "verdict": judgement.verdict if judgement is not None else incident.verdict,
+        "reason": judgement.reason if judgement is not None else "removed",
+        "summary": judgement.summary if judgement is not None else "the job was removed",
+        "run": run.invocation if run is not None else None,
+        "slot": rfc3339(run.slot) if run is not None else None,
+        "started": rfc3339(run.started) if run is not None else None,
+        "finished": rfc3339(run.finished) if run is not None else None,
+        "findings": [shown_finding(one) for one in judgement.findings] if judgement else [],
+        "steps": list(judgement.steps) if judgement is not None else [],
+        "runbook": job.runbook,
+        "alert_id": incident.id,
+    }
+
+
+def shown_finding(finding: Any) -> dict[str, Any]:
+    """A finding as the contracts spell it; every key is there."""
+    evidence = dict(finding.evidence)
+    if isinstance(evidence.get("mtime"), int):
+        evidence["mtime"] = rfc3339(evidence["mtime"])
+    return {
+        "rule": finding.rule,
+        "state": str(finding.state),
+        "summary": finding.summary,
+        "evidence": msgspec.to_builtins(evidence),
+    }
+
+
+def listeners(job: Job, sinks: Sequence[Sink]) -> list[Sink]:
+    """The sinks that this job tells."""
+    return [sink for sink in sinks if sink.name in job.alerts.to]

@@ -1,0 +1,122 @@
+"""What a run said: its lines, its steps, its report, and whether all of it can have arrived.
+
+Pure. The journal is fed in, entry by entry, by whoever reads it; nothing here decides a verdict.
+A run's output is a foreign text: every quantity kept of it has a bound.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from outcomed.model import Record, Usec, Value
+
+MARKER = b"OUTCOME "
+TAIL_LINES = 20
+LINE_LIMIT = 2_000  # bytes of one line kept as evidence
+REPORT_LIMIT = 16_384  # bytes of one report that are looked at
+REPORT_KEYS = 64
+STEPS = 64
+
+_decode_report = msgspec.json.Decoder(dict[str, object]).decode
+
+
+class RateLimit(Record, frozen=True):
+    """journald's limit for the unit: so many messages of one priority group in an interval."""
+
+    burst: int
+    interval: Usec
+
+    @property
+    def is_off(self) -> bool:
+        return self.burst == 0 or self.interval == 0
+
+
+class Completeness(Record, frozen=True):
+    """Whether silence in the output means anything; if not, why not."""
+
+    reason: str = ""  # empty: complete
+
+    @property
+    def complete(self) -> bool:
+        return not self.reason
+
+
+# journald counts emergencies to critical as one group, and informational apart from debug.
+_GROUP = (0, 0, 0, 1, 2, 3, 4, 5)
+
+
+@dataclass(slots=True)
+class Output:
+    """The running state of a scan through one run's lines.
+
+    `patterns` maps a name to a search function; what matched first is kept under that name.
+    """
+
+    patterns: Mapping[str, Callable[[bytes], bool]]
+    limit: RateLimit | None
+    lines: int = 0
+    matched: dict[str, str] = field(default_factory=dict)
+    report: dict[str, Value] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    dropped: int = 0
+    limit_reached: bool = False
+    _windows: dict[int, tuple[Usec, int]] = field(default_factory=dict)
+
+    def count(self, at: Usec, priority: int) -> None:
+        """Count a line of the unit, of this run or of an earlier one, against the limit."""
+        if self.limit is None or self.limit.is_off:
+            return
+        group = _GROUP[priority] if 0 <= priority < len(_GROUP) else 4
+        begin, number = self._windows.get(group, (at, 0))
+        if at - begin > self.limit.interval:
+            begin, number = at, 0
+        self._windows[group] = (begin, number + 1)
+        if number + 1 >= self.limit.burst:
+            self.limit_reached = True
+
+    def line(self, message: bytes) -> None:
+        """Take one of the run's own lines."""
+        self.lines += 1
+        self.tail.append(decode(message))
+        if message.startswith(MARKER):
+            self.take_report(message[len(MARKER) :])
+        for name, search in self.patterns.items():
+            if name not in self.matched and search(message):
+                self.matched[name] = decode(message)
+
+    def take_report(self, text: bytes) -> None:
+        """Merge what the job states about itself; what cannot be read is kept as a fault."""
+        if len(text) > REPORT_LIMIT:
+            return self._fault(f"a report of {len(text)} bytes, more than {REPORT_LIMIT}")
+        try:
+            facts = _decode_report(text)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return self._fault(f"not a JSON object: {decode(text[:80])}")
+        for key, value in facts.items():
+            if not isinstance(value, str | int | float | bool | None):
+                self._fault(f"{key[:80]}: neither text, number, true, false nor null")
+            elif key not in self.report and len(self.report) >= REPORT_KEYS:
+                self._fault(f"more than {REPORT_KEYS} keys")
+            else:
+                self.report[key] = value
+        return None
+
+    def step(self, name: str) -> None:
+        if len(self.steps) < STEPS:
+            self.steps.append(name[:200])
+
+    def _fault(self, fault: str) -> None:
+        if len(self.faults) < 5:
+            self.faults.append(fault)
+
+
+def decode(message: bytes) -> str:
+    """For people: what is not UTF-8 is replaced, what is long is cut."""
+    text = message[:LINE_LIMIT].decode("utf-8", "replace")
+    return text if len(message) <= LINE_LIMIT else text + "…"

@@ -1,0 +1,183 @@
+"""Look at artifacts. Yields evidence, decides nothing, and follows no path it cannot leave.
+
+stat(2) on a dead network mount never returns, so the daemon itself looks only at local file
+systems; `is_remote` tells beforehand, from the mount table, without touching the path. What it
+refuses is looked at in the check unit, which has a deadline.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from outcomed.model import SECOND, Artifact, UnitName, Usec
+from outcomed.rules import FileSeen, Look
+from outcomed.specifiers import Host, expand
+
+# What a server, or a process of a user, answers for.
+_REMOTE = frozenset(
+    {
+        "9p",
+        "afs",
+        "autofs",
+        "ceph",
+        "cifs",
+        "coda",
+        "gfs",
+        "gfs2",
+        "glusterfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "smb3",
+        "smbfs",
+        "virtiofs",
+    }
+)
+_LINKS = 40  # as the kernel: more in one path is a loop
+
+
+def look(rule: Artifact, unit: UnitName, host: Host) -> Look:
+    """Find the newest match of the rule's path, and see where it lies."""
+    pattern = expand(rule.path, unit, host=host)
+    try:
+        matches, newest = _newest(pattern)
+        off = _off_filesystem(rule, unit, host, newest)
+    except OSError as error:
+        return Look(pattern, fault=f"{error.filename or pattern}: {error.strerror}")
+    return Look(pattern, matches, newest, off)
+
+
+def _newest(pattern: str) -> tuple[int, FileSeen | None]:
+    matches = 0
+    best: FileSeen | None = None
+    for path in _matches(pattern):
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            continue  # removed between the listing and our question, or a dangling link
+        if not stat.S_ISREG(status.st_mode):
+            continue
+        matches += 1
+        seen = _file_seen(path, status)
+        if best is None or (seen.mtime, seen.path) > (best.mtime, best.path):
+            best = seen
+    if matches == 0:
+        _raise_if_unreadable(pattern)
+    return matches, best
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    if glob.has_magic(pattern):
+        return glob.iglob(pattern)
+    return iter([pattern])
+
+
+def _raise_if_unreadable(pattern: str) -> None:
+    """glob(3) takes a directory that it may not list for an empty one. We do not."""
+    directory = os.path.dirname(_static_part(pattern)) or "/"
+    try:
+        with os.scandir(directory):
+            pass
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # nothing there is an answer
+
+
+def _static_part(pattern: str) -> str:
+    """The path up to the first component with a wildcard, with a closing slash if there is one."""
+    parts = PurePosixPath(pattern).parts
+    for index, part in enumerate(parts):
+        if glob.has_magic(part):
+            return os.path.join(*parts[:index], "")
+    return pattern
+
+
+def _file_seen(path: str, status: os.stat_result) -> FileSeen:
+    return FileSeen(
+        path=path,
+        size=status.st_size,
+        mtime=Usec(status.st_mtime_ns // 1000),
+        is_coarse=status.st_mtime_ns % (SECOND * 1000) == 0,
+    )
+
+
+def _off_filesystem(rule: Artifact, unit: UnitName, host: Host, newest: FileSeen | None) -> str:
+    if rule.on_filesystem is None or newest is None:
+        return ""
+    place = expand(rule.on_filesystem, unit, host=host, glob_safe=False)
+    if not _is_mounted(place):
+        return f"nothing is mounted on {place}"
+    if os.stat(newest.path).st_dev != os.stat(place).st_dev:
+        return f"not on the file system of {place}"
+    return ""
+
+
+def _is_mounted(place: str) -> bool:
+    """Whether a file system of its own begins here.
+
+    By device numbers: the daemon's sandbox has mount points that the host has not.
+    """
+    try:
+        here = os.stat(place)
+    except FileNotFoundError:
+        return False
+    above = os.stat(os.path.join(place, ".."))
+    return here.st_dev != above.st_dev or here.st_ino == above.st_ino
+
+
+def is_remote(rule: Artifact, unit: UnitName, host: Host) -> bool:
+    """Whether looking could hang: some part of the way lies on a network or FUSE file system."""
+    remote = _remote_mounts()
+    if not remote:
+        return False
+    paths = [_static_part(expand(rule.path, unit, host=host))]
+    if rule.on_filesystem is not None:
+        paths.append(expand(rule.on_filesystem, unit, host=host, glob_safe=False))
+    return any(_leads_to(path, remote) for path in paths)
+
+
+def _leads_to(path: str, remote: frozenset[str]) -> bool:
+    """Follow the links of a path by hand, and stop before the first remote place is touched."""
+    todo = list(reversed(PurePosixPath(path).parts[1:]))
+    here = "/"
+    links = 0
+    while todo:
+        part = todo.pop()
+        here = os.path.normpath(os.path.join(here, part))
+        if here in remote:
+            return True
+        try:
+            target = os.readlink(here)
+        except OSError:
+            continue  # not a link, or not there: nothing to follow
+        links += 1
+        if links > _LINKS:
+            return False
+        todo.extend(reversed([part for part in PurePosixPath(target).parts if part != "/"]))
+        here = "/" if target.startswith("/") else os.path.dirname(here)
+    return False
+
+
+def _remote_mounts(table: str = "/proc/self/mountinfo") -> frozenset[str]:
+    """Mount points of remote file systems (proc_pid_mountinfo(5))."""
+    with open(table, encoding="utf-8", errors="surrogateescape") as lines:
+        return frozenset(
+            _unescape(fields[4])
+            for fields, _, rest in (
+                (left.split(" "), dash, right.split(" "))
+                for left, dash, right in (line.partition(" - ") for line in lines)
+            )
+            if rest[0] in _REMOTE or rest[0].startswith("fuse")
+        )
+
+
+def _unescape(path: str) -> str:
+    """The table writes space, tab, line feed and backslash as three octal digits."""
+    for octal in ("040", "011", "012", "134"):
+        path = path.replace(f"\\{octal}", chr(int(octal, 8)))
+    return path

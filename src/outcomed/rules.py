@@ -1,0 +1,196 @@
+"""What each rule says about what was looked at. Pure: evidence in, findings out.
+
+A rule that could not look says `unknown`, with the reason, and never guesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, assert_never
+
+from outcomed import model, output
+from outcomed.model import SECOND, Finding, Held, Record, Run, Usec, Value
+from outcomed.quantities import format_duration, format_size, say_duration
+
+# The kernel stamps files with the tick that has passed, up to 10 ms before now; a file system
+# without fractions (FAT) rounds to two seconds.
+TICK = 20_000
+COARSE = 2 * SECOND
+
+
+class FileSeen(Record, frozen=True):
+    """One file, as stat(2) saw it."""
+
+    path: str
+    size: int
+    mtime: Usec
+    is_coarse: bool  # the file system keeps whole seconds
+
+
+class Look(Record, frozen=True):
+    """What was found where an artifact has to be. `fault` says why nobody could look."""
+
+    pattern: str  # specifiers expanded
+    matches: int = 0
+    newest: FileSeen | None = None
+    off_filesystem: str = ""  # what is wrong with on_filesystem, as a sentence
+    fault: str = ""
+
+
+class ReadResult(Protocol):
+    """What `formats.read` returns."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def summary(self) -> str: ...
+    @property
+    def evidence(self) -> Mapping[str, Value]: ...
+
+
+class Window(Record, frozen=True):
+    """The time in which an artifact has to be written to count for this run."""
+
+    run_start: Usec
+    run_end: Usec
+    period_start: Usec
+
+
+def name(index: int, rule: model.Rule) -> str:
+    """How a finding names its rule: as the job file spells it."""
+    return f"outcome[{index}].{type(rule).__name__.lower()}"
+
+
+def artifact(
+    rule: model.Artifact, label: str, look: Look, window: Window, read: ReadResult | None
+) -> Finding:
+    """The newest match: there, of this run, of the right size, whole, and in the right place."""
+    evidence: dict[str, Value] = {"path": look.pattern, "matches": look.matches}
+    if look.fault:
+        return Finding(label, Held.UNKNOWN, look.fault, evidence)
+    seen = look.newest
+    if seen is None:
+        return Finding(label, Held.BROKEN, f"{look.pattern}: no such file", evidence)
+    evidence |= {"path": seen.path, "size": seen.size, "mtime": seen.mtime}
+    if read is not None:
+        evidence |= read.evidence
+    fault = (
+        _age_fault(rule, seen, window)
+        or (f"{seen.path}: {look.off_filesystem}" if look.off_filesystem else "")
+        or _size_fault(rule, seen)
+    )
+    if fault:
+        return Finding(label, Held.BROKEN, fault, evidence)
+    if rule.format is None:
+        return Finding(label, Held.HELD, f"{seen.path}: {format_size(seen.size)}", evidence)
+    if read is None:
+        return Finding(label, Held.UNKNOWN, f"{seen.path}: nobody read it", evidence)
+    return _read_finding(rule, label, seen, read, evidence)
+
+
+def _age_fault(rule: model.Artifact, seen: FileSeen, window: Window) -> str:
+    slack = COARSE if seen.is_coarse else TICK
+    match rule.written_by:
+        case "any":
+            return ""
+        case "run":
+            begin, whose = window.run_start, "this run"
+        case "period":
+            begin, whose = window.period_start, "this period"
+        case _ as never:
+            assert_never(never)
+    if seen.mtime < begin - slack:
+        age = say_duration(begin - seen.mtime)
+        return f"{seen.path}: not written by {whose}, {age} older than its start"
+    return ""
+
+
+def _size_fault(rule: model.Artifact, seen: FileSeen) -> str:
+    size = format_size(seen.size)
+    if rule.min_size is not None and seen.size < rule.min_size:
+        return f"{seen.path}: {size}, expected at least {format_size(rule.min_size)}"
+    if rule.max_size is not None and seen.size > rule.max_size:
+        return f"{seen.path}: {size}, expected at most {format_size(rule.max_size)}"
+    return ""
+
+
+def _read_finding(
+    rule: model.Artifact,
+    label: str,
+    seen: FileSeen,
+    read: ReadResult,
+    evidence: dict[str, Value],
+) -> Finding:
+    if read.state == "whole" or (read.state == "empty" and rule.allow_empty):
+        held = f"{seen.path}: {format_size(seen.size)}, {read.summary}"
+        return Finding(label, Held.HELD, held, evidence)
+    return Finding(label, Held.BROKEN, f"{seen.path}: {read.summary}", evidence)
+
+
+def duration(rule: model.Duration, label: str, run: Run) -> Finding:
+    """Neither two seconds instead of twenty minutes, nor the other way round."""
+    if run.duration is None:
+        return Finding(label, Held.UNKNOWN, "how long it ran is not known", {})
+    ran = say_duration(run.duration)
+    evidence: dict[str, Value] = {"duration_s": run.duration / SECOND}
+    if rule.at_least is not None and run.duration < rule.at_least:
+        least = format_duration(rule.at_least)
+        return Finding(label, Held.BROKEN, f"ran {ran}, expected at least {least}", evidence)
+    if rule.at_most is not None and run.duration > rule.at_most:
+        most = format_duration(rule.at_most)
+        return Finding(label, Held.BROKEN, f"ran {ran}, expected at most {most}", evidence)
+    return Finding(label, Held.HELD, f"ran {ran}", evidence)
+
+
+def report(
+    rule: model.Report,
+    label: str,
+    said: Mapping[str, Value],
+    faults: list[str],
+    completeness: output.Completeness,
+) -> Finding:
+    """An expression over what the job stated; a statement that is missing breaks it."""
+    from outcomed import expressions  # simpleeval, and only for jobs that have such a rule
+
+    expression = expressions.parse(rule.expression)
+    used = sorted(expression.names)
+    evidence = {key: said[key] for key in used if key in said}
+    missing = [key for key in used if key not in said]
+    if missing:
+        what = f"the run did not report {', '.join(missing)}"
+        if faults:
+            what += f" ({faults[0]})"
+        if not completeness.complete:
+            return Finding(label, Held.UNKNOWN, f"{what}; {completeness.reason}", evidence)
+        return Finding(label, Held.BROKEN, what, evidence)
+    facts = ", ".join(f"{key}={_brief(said[key])}" for key in used)
+    try:
+        holds = expression.evaluate(said)
+    except expressions.ExpressionError as error:
+        return Finding(label, Held.BROKEN, f"{rule.expression}: {error} ({facts})", evidence)
+    if holds:
+        return Finding(label, Held.HELD, f"{rule.expression} ({facts})", evidence)
+    return Finding(label, Held.BROKEN, f"{rule.expression} does not hold: {facts}", evidence)
+
+
+def _brief(value: Value) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def journal(
+    rule: model.Journal, label: str, line: str | None, completeness: output.Completeness
+) -> Finding:
+    """`line` is the first of the run's lines that matched, or None."""
+    evidence: dict[str, Value] = {} if line is None else {"line": line[:200]}
+    if rule.never is not None:
+        if line is not None:
+            return Finding(label, Held.BROKEN, f"said what it never must: {line[:200]}", evidence)
+        fine, what = Held.HELD, f"no line matches {rule.never}"
+    else:
+        if line is not None:
+            return Finding(label, Held.HELD, f"said: {line[:200]}", evidence)
+        fine, what = Held.BROKEN, f"no line matches {rule.expect}"
+    if not completeness.complete:
+        return Finding(label, Held.UNKNOWN, f"{what}; {completeness.reason}", evidence)
+    return Finding(label, fine, what, evidence)

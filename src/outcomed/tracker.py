@@ -1,0 +1,433 @@
+"""Fold what systemd showed into runs. Pure: no clock, no database, no logging.
+
+A run is known by its first invocation id, or by `BOOT:JOB_ID` where a start was refused before it
+got one; never by unit name and time. The same facts come twice, from the bus and from PID 1's
+journal entries, in either order or only once: each covers for the other, and folding the same
+fact again changes nothing.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from msgspec.structs import replace
+
+from outcomed.model import (
+    BootId,
+    InvocationId,
+    JobName,
+    Record,
+    Run,
+    UnitName,
+    Usec,
+    run_id,
+)
+
+
+class Phase(Enum):
+    """What a unit's ActiveState and SubState mean for the run they belong to."""
+
+    IDLE = "nothing runs"
+    RUNNING = "an attempt is under way"
+    BETWEEN = "the attempt failed, systemd has scheduled another"
+    ENDED = "over"
+
+
+# `failed` and `inactive` end a run unless systemd says that it will try again (257 has the two
+# `…-before-auto-restart`); `active/exited` is the end of a oneshot with RemainAfterExit=yes.
+_BETWEEN = frozenset(
+    {
+        "auto-restart",
+        "auto-restart-queued",
+        "failed-before-auto-restart",
+        "dead-before-auto-restart",
+    }
+)
+
+
+def phase(active: str, sub: str) -> Phase:
+    """Units as systemd 252 to 257 name their states (org.freedesktop.systemd1(5))."""
+    if sub in _BETWEEN:
+        return Phase.BETWEEN
+    if active in ("inactive", "failed") or (active, sub) == ("active", "exited"):
+        return Phase.ENDED
+    return Phase.RUNNING
+
+
+class Seen(Record, frozen=True):
+    """A unit as the bus showed it. Times are 0 where systemd has none."""
+
+    unit: UnitName
+    boot: BootId
+    invocation: InvocationId
+    active: str
+    sub: str
+    has_job: bool = False  # systemd works on a job of it
+    result: str = "success"
+    code: int = 0  # waitid(2)'s si_code: 1 exited, 2 killed, 3 dumped
+    status: int = 0
+    left_idle: Usec = Usec(0)  # InactiveExitTimestamp
+    left_idle_mono: Usec = Usec(0)
+    became_idle: Usec = Usec(0)  # InactiveEnterTimestamp
+    became_idle_mono: Usec = Usec(0)
+    became_active: Usec = Usec(0)  # ActiveEnterTimestamp
+    became_active_mono: Usec = Usec(0)
+    trigger: str = ""
+    trigger_at: Usec = Usec(0)
+
+
+class What(Enum):
+    """What one of PID 1's entries says about a unit."""
+
+    STARTING = "starting"
+    STARTED = "started or finished"
+    START_FAILED = "the start job failed"
+    ENDED_WELL = "ended well"
+    FAILED = "failed"
+    PROCESS_ENDED = "a process ended badly"
+    NOT_NEEDED = "skipped by ExecCondition="
+    RESTARTING = "another attempt is scheduled"
+
+
+class Told(Record, frozen=True):
+    """One of PID 1's journal entries about a unit."""
+
+    what: What
+    unit: UnitName
+    boot: BootId
+    at: Usec
+    mono: Usec
+    invocation: InvocationId | None = None
+    job_id: str = ""
+    result: str = ""  # UNIT_RESULT or JOB_RESULT
+    message: str = ""
+    code: str = ""  # EXIT_CODE: exited, killed, dumped
+    status: str = ""  # EXIT_STATUS: a number, or a signal's name
+    command: str = ""
+
+
+class Attempt(Record, frozen=True):
+    """One activation, as far as it is known."""
+
+    invocation: InvocationId | None
+    started: Usec | None = None
+    started_mono: Usec | None = None
+    ended: Usec | None = None
+    ended_mono: Usec | None = None
+    result: str | None = None
+    code: str | None = None
+    status: int | None = None
+    command: str | None = None
+    restarting: bool = False
+    seen_on_bus: bool = False
+
+
+class Open(Record, frozen=True):
+    """A run that is not judged yet: its identity and its attempts, oldest first."""
+
+    key: str
+    boot: BootId
+    attempts: tuple[Attempt, ...]
+    trigger: str = "unknown"
+    slot: Usec | None = None
+    note: str = ""  # PID 1's own sentence about a start that it refused
+
+    @property
+    def last(self) -> Attempt:
+        return self.attempts[-1]
+
+    @property
+    def ended(self) -> bool:
+        return self.last.ended is not None and not self.last.restarting
+
+
+class Track(Record, frozen=True):
+    """All that is remembered about one job between two observations."""
+
+    job: JobName
+    unit: UnitName
+    runs: tuple[Open, ...] = ()
+    last_trigger: Usec = Usec(0)  # ActivationDetails is stale on a later start by hand
+    last_start: Usec = Usec(0)  # monotonic; the newest start that the bus showed
+
+    def find(self, invocation: InvocationId) -> Open | None:
+        """The run that has an attempt of this id."""
+        for run in self.runs:
+            if any(attempt.invocation == invocation for attempt in run.attempts):
+                return run
+        return None
+
+    def without(self, key: str) -> Track:
+        """After a run was judged: it is the ledger's now."""
+        return replace(self, runs=tuple(run for run in self.runs if run.key != key))
+
+
+# --- the bus ---------------------------------------------------------------------------------
+
+_CODES = {1: "exited", 2: "killed", 3: "dumped"}
+
+
+def see(track: Track, seen: Seen) -> Track:
+    """Fold in a unit's state."""
+    if not seen.invocation or not seen.left_idle or seen.sub == "auto-restart-queued":
+        return track
+    now = phase(seen.active, seen.sub)
+    run = track.find(seen.invocation)
+    if run is None and now is Phase.ENDED and seen.left_idle_mono <= track.last_start:
+        # A start has its new id before anything else changes: these are the last run's times.
+        return track
+    run = run or _begin(track, seen.invocation, seen.boot)
+    attempt = replace(
+        _attempt(run, seen.invocation),
+        seen_on_bus=True,
+        started=seen.left_idle,
+        started_mono=seen.left_idle_mono,
+    )
+    if now is not Phase.RUNNING:
+        attempt = _ended_on_bus(attempt, seen, restarting=now is Phase.BETWEEN)
+    run = _with_trigger(_put(run, attempt), track, seen)
+    return replace(
+        _store(track, run),
+        last_trigger=max(track.last_trigger, seen.trigger_at),
+        last_start=max(track.last_start, seen.left_idle_mono),
+    )
+
+
+def _ended_on_bus(attempt: Attempt, seen: Seen, *, restarting: bool) -> Attempt:
+    ended, mono = (
+        (seen.became_active, seen.became_active_mono)
+        if seen.active == "active"
+        else (seen.became_idle, seen.became_idle_mono)
+    )
+    return replace(
+        attempt,
+        ended=ended,
+        ended_mono=mono,
+        result=seen.result,
+        code=_CODES.get(seen.code, attempt.code),
+        status=seen.status if seen.code else attempt.status,
+        restarting=restarting,
+    )
+
+
+def _with_trigger(run: Open, track: Track, seen: Seen) -> Open:
+    if run.trigger != "unknown" or len(run.attempts) > 1:
+        return run
+    if seen.trigger and seen.trigger_at > track.last_trigger:
+        return replace(run, trigger=seen.trigger, slot=seen.trigger_at)
+    if seen.trigger and not seen.trigger_at:
+        return replace(run, trigger=seen.trigger)  # a path or socket unit: no time of its own
+    return replace(run, trigger="none")
+
+
+# --- the journal -----------------------------------------------------------------------------
+
+
+def hear(track: Track, told: Told) -> Track:
+    """Fold in one of PID 1's entries."""
+    if told.invocation is None:
+        return _hear_of_refusal(track, told)
+    if told.what is What.FAILED and told.result == "start-limit-hit":
+        return _hear_of_start_limit(track, told)
+    run = track.find(told.invocation)
+    if run is None and told.what is not What.STARTING and _is_late_news(track, told):
+        return track
+    run = run or _begin(track, told.invocation, told.boot)
+    attempt = _HEAR[told.what](_attempt(run, told.invocation), told)
+    return _store(track, _put(run, attempt))
+
+
+def _is_late_news(track: Track, told: Told) -> bool:
+    """An end whose beginning nobody saw says too little to make a run of it."""
+    return told.what in (What.PROCESS_ENDED, What.RESTARTING)
+
+
+def _starting(attempt: Attempt, told: Told) -> Attempt:
+    if attempt.started is not None:
+        return attempt
+    return replace(attempt, started=told.at, started_mono=told.mono)
+
+
+def _started(attempt: Attempt, told: Told) -> Attempt:
+    # "Finished …" is said of a oneshot at its end, "Started …" of everything else at its start.
+    if told.message.startswith("Finished "):
+        return _end(attempt, told, "success")
+    return _starting(attempt, told)
+
+
+def _start_failed(attempt: Attempt, told: Told) -> Attempt:
+    return attempt if attempt.result else _end(attempt, told, told.result or "failed")
+
+
+def _ended_well(attempt: Attempt, told: Told) -> Attempt:
+    return _end(attempt, told, "success")
+
+
+def _failed(attempt: Attempt, told: Told) -> Attempt:
+    return _end(attempt, told, told.result or "failed")
+
+
+def _not_needed(attempt: Attempt, told: Told) -> Attempt:
+    return _end(attempt, told, "exec-condition")
+
+
+def _end(attempt: Attempt, told: Told, result: str) -> Attempt:
+    if attempt.ended is not None:
+        return attempt
+    return replace(attempt, ended=told.at, ended_mono=told.mono, result=result)
+
+
+def _process_ended(attempt: Attempt, told: Told) -> Attempt:
+    if told.command and told.command != "ExecStart":
+        return replace(
+            attempt,
+            command=told.command,
+            code=told.code or attempt.code,
+            status=signal_or_status(told.status) if told.status else attempt.status,
+        )
+    if attempt.code is not None:
+        return attempt
+    return replace(attempt, code=told.code or None, status=signal_or_status(told.status))
+
+
+def _restarting(attempt: Attempt, told: Told) -> Attempt:
+    if attempt.seen_on_bus and attempt.ended is not None:
+        return attempt  # the bus's later word about what systemd decided stands
+    return replace(attempt, restarting=True)
+
+
+_HEAR = {
+    What.STARTING: _starting,
+    What.STARTED: _started,
+    What.START_FAILED: _start_failed,
+    What.ENDED_WELL: _ended_well,
+    What.FAILED: _failed,
+    What.PROCESS_ENDED: _process_ended,
+    What.NOT_NEEDED: _not_needed,
+    What.RESTARTING: _restarting,
+}
+
+
+def _hear_of_refusal(track: Track, told: Told) -> Track:
+    """A condition, an assertion or a dependency said no: there was a job, but no invocation."""
+    if told.what not in (What.STARTED, What.START_FAILED) or not told.job_id:
+        return track
+    result = "condition" if told.what is What.STARTED else told.result or "failed"
+    return _store(track, _refused(told, f"{told.boot}:{told.job_id}", result))
+
+
+def _hear_of_start_limit(track: Track, told: Told) -> Track:
+    """The entry carries the previous run's id, and says nothing about that run.
+
+    Unless that run was waiting for its next attempt: then there is none, and it is over.
+    """
+    assert told.invocation is not None
+    run = track.find(told.invocation)
+    if run is not None and run.last.restarting:
+        return _store(track, _put(run, replace(run.last, restarting=False)))
+    return _store(track, _refused(told, f"{told.boot}:limit:{told.mono}", "start-limit-hit"))
+
+
+def _refused(told: Told, key: str, result: str) -> Open:
+    attempt = Attempt(
+        invocation=None,
+        started=told.at,
+        started_mono=told.mono,
+        ended=told.at,
+        ended_mono=told.mono,
+        result=result,
+    )
+    return Open(key=key, boot=told.boot, attempts=(attempt,), note=told.message)
+
+
+# --- both ------------------------------------------------------------------------------------
+
+
+def lose(track: Track, boot: BootId) -> Track:
+    """The host restarted: what ran under another boot id has no end and will have none."""
+    runs = tuple(
+        _put(run, replace(run.last, ended=run.last.started, result="lost"))
+        if run.boot != boot and not run.ended
+        else run
+        for run in track.runs
+    )
+    return replace(track, runs=runs)
+
+
+def as_run(track: Track, open_run: Open) -> Run:
+    """What the ledger keeps of it. The result is the last attempt's, the start the first's."""
+    first, last = open_run.attempts[0], open_run.last
+    clock = (first.started_mono, last.ended_mono)
+    duration = None
+    if open_run.ended and clock[0] is not None and clock[1] is not None and clock[1] >= clock[0]:
+        duration = Usec(clock[1] - clock[0])
+    return Run(
+        id=run_id(track.job, open_run.key),
+        job=track.job,
+        unit=track.unit,
+        key=open_run.key,
+        boot=open_run.boot,
+        invocation=first.invocation,
+        last_invocation=last.invocation,
+        attempts=len(open_run.attempts),
+        trigger=open_run.trigger,
+        slot=open_run.slot,
+        started=first.started,
+        finished=last.ended if open_run.ended else None,
+        duration=duration,
+        result=last.result if open_run.ended else None,
+        exit_code=last.code,
+        exit_status=last.status,
+        command=last.command,
+    )
+
+
+def resume(track: Track, run: Run) -> Track:
+    """Take up a run that the ledger says was under way when the daemon ended."""
+    attempt = Attempt(invocation=run.last_invocation, started=run.started)
+    open_run = Open(
+        key=run.key,
+        boot=run.boot,
+        attempts=(attempt,)
+        if run.invocation == run.last_invocation
+        else (Attempt(invocation=run.invocation, started=run.started), attempt),
+        trigger=run.trigger,
+        slot=run.slot,
+    )
+    return _store(track, open_run)
+
+
+def signal_or_status(text: str) -> int | None:
+    """`EXIT_STATUS=` holds a number, or a signal's name without SIG."""
+    if text.isdigit():
+        return int(text)
+    import signal  # only a killed process needs the table
+
+    number = getattr(signal, f"SIG{text}", None)
+    return int(number) if number is not None else None
+
+
+def _begin(track: Track, invocation: InvocationId, boot: BootId) -> Open:
+    """A new run, or the next attempt of the one that waits for it."""
+    for run in track.runs:
+        if run.boot == boot and run.last.restarting:
+            return replace(run, attempts=(*run.attempts, Attempt(invocation=invocation)))
+    return Open(key=invocation, boot=boot, attempts=(Attempt(invocation=invocation),))
+
+
+def _attempt(run: Open, invocation: InvocationId) -> Attempt:
+    return next(attempt for attempt in run.attempts if attempt.invocation == invocation)
+
+
+def _put(run: Open, attempt: Attempt) -> Open:
+    return replace(
+        run,
+        attempts=tuple(
+            attempt if old.invocation == attempt.invocation else old for old in run.attempts
+        ),
+    )
+
+
+def _store(track: Track, run: Open) -> Track:
+    kept = tuple(run if old.key == run.key else old for old in track.runs)
+    return replace(track, runs=kept if run in kept else (*kept, run))

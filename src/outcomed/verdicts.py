@@ -1,0 +1,165 @@
+"""Weigh a run's result and its findings into one verdict. Pure.
+
+Failed comes before silent-failure, that before unknown, and that before verified. What nobody
+looked at is `unproven`, never good.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from outcomed import model
+from outcomed.model import Finding, Held, Record, Run, Verdict
+
+
+class Weighed(Record, frozen=True):
+    """A verdict, the word for machines and the sentence for people."""
+
+    verdict: Verdict
+    reason: str
+    summary: str
+
+
+# What systemd says of a start that it did not make, or made and found not needed.
+_SKIPPED = frozenset({"condition", "exec-condition"})
+
+
+def already_done_by_status(job: model.Job, run: Run) -> bool:
+    """The exit status means that the work exists already."""
+    return run.exit_code in (None, "exited") and any(
+        way.exit_status is not None and way.exit_status == run.exit_status
+        for way in job.already_done
+    )
+
+
+def may_be_already_done(run: Run) -> bool:
+    """Only a process that ended of its own will can say that there was nothing to do."""
+    return run.result in ("success", "exit-code") and run.command is None
+
+
+def is_skip(run: Run) -> bool:
+    return run.result in _SKIPPED
+
+
+def result_finding(run: Run) -> Finding:
+    """systemd's own verdict, as the first finding of every run."""
+    held = Held.HELD if run.result == "success" else Held.BROKEN
+    evidence: dict[str, model.Value] = {"result": run.result}
+    if run.exit_status is not None:
+        evidence["exit_status"] = run.exit_status
+    return Finding("result", held, _result_sentence(run), evidence)
+
+
+def weigh(job: model.Job, run: Run, findings: tuple[Finding, ...], *, already: bool) -> Weighed:
+    """The verdict on a run that has ended. `findings` are the rules' that were looked at."""
+    if is_skip(run):
+        return Weighed(Verdict.SKIPPED, run.result or "condition", _result_sentence(run))
+    if run.result == "lost":
+        return Weighed(Verdict.INTERRUPTED, "lost", "the host went down while it ran")
+    if already and may_be_already_done(run):
+        return _weigh_proof(findings)
+    if run.result != "success":
+        return Weighed(Verdict.FAILED, run.result or "failed", _result_sentence(run))
+    return _weigh_findings(job, run, findings)
+
+
+def _weigh_findings(job: model.Job, run: Run, findings: tuple[Finding, ...]) -> Weighed:
+    broken = [finding for finding in findings if finding.state is Held.BROKEN]
+    if broken and run.exit_status is None and _status_could_matter(job):
+        return Weighed(
+            Verdict.UNKNOWN,
+            "exit-status",
+            f"{broken[0].summary}; its exit status was not witnessed, it may have said that the "
+            "work existed already",
+        )
+    if broken:
+        return Weighed(Verdict.SILENT_FAILURE, _reason(broken[0]), _sentence(broken))
+    unknown = [finding for finding in findings if finding.state is Held.UNKNOWN]
+    if unknown:
+        return Weighed(Verdict.UNKNOWN, _reason(unknown[0]), _sentence(unknown))
+    if not findings:
+        return Weighed(Verdict.UNPROVEN, "no-rule", "it exited well, no rule looked at its outcome")
+    return Weighed(Verdict.VERIFIED, "held", _sentence(list(findings)))
+
+
+def _weigh_proof(findings: tuple[Finding, ...]) -> Weighed:
+    if not findings:
+        return Weighed(
+            Verdict.UNPROVEN,
+            "already-done",
+            "it said that the work exists already, and no artifact rule proves it",
+        )
+    for state, verdict in (
+        (Held.BROKEN, Verdict.SILENT_FAILURE),
+        (Held.UNKNOWN, Verdict.UNKNOWN),
+    ):
+        found = [finding for finding in findings if finding.state is state]
+        if found:
+            return Weighed(
+                verdict,
+                _reason(found[0]),
+                f"it said that the work exists already, but {_sentence(found)}",
+            )
+    return Weighed(
+        Verdict.ALREADY_DONE,
+        "proof-holds",
+        f"the work existed already: {_sentence(list(findings))}",
+    )
+
+
+def _status_could_matter(job: model.Job) -> bool:
+    return any(way.exit_status is not None for way in job.already_done)
+
+
+def _reason(finding: Finding) -> str:
+    """`outcome[0].artifact` is the place in the file; the kind is the reason."""
+    return finding.rule.rpartition(".")[2]
+
+
+def _sentence(findings: list[Finding]) -> str:
+    """The first in words, the rest as a number: an alert has one line."""
+    rest = len(findings) - 1
+    return findings[0].summary + (f" (and {rest} more)" if rest else "")
+
+
+_SENTENCES = {
+    "success": "it exited well",
+    "timeout": "it was killed at its time limit",
+    "watchdog": "it missed its watchdog",
+    "oom-kill": "the kernel's OOM killer ended it",
+    "start-limit-hit": "started too often, systemd refused",
+    "resources": "systemd had not the resources to start it",
+    "protocol": "it did not keep to its service type's protocol",
+    "dependency": "a unit that it depends on failed",
+    "assert": "an assertion of its unit does not hold",
+    "condition": "a condition of its unit does not hold",
+    "exec-condition": "its ExecCondition= said no",
+    "lost": "the host went down while it ran",
+}
+
+
+def _result_sentence(run: Run) -> str:
+    where = f"{run.command}= " if run.command else ""
+    match run.result:
+        case "exit-code":
+            return f"{where}exited with status {_known(run.exit_status)}"
+        case "signal" | "core-dump":
+            dumped = ", core dumped" if run.result == "core-dump" else ""
+            return f"{where}was killed by {_signal(run.exit_status)}{dumped}"
+        case None:
+            return "its result is not known"
+        case other:
+            if other == "success" and run.exit_status:
+                return f"it exited with status {run.exit_status}, which its unit counts as success"
+            return _SENTENCES.get(other, f"systemd says {other}")
+
+
+def _known(status: int | None) -> str:
+    return "?" if status is None else str(status)
+
+
+def _signal(number: int | None) -> str:
+    try:
+        return signal.Signals(number).name if number is not None else "a signal"
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,1 @@
+"""Tests, and the machines they run on (`tests.nodes`)."""

@@ -1,0 +1,24 @@
+"""Debian 13 machines for tests: cached roots, booted nodes, a real HTTP receiver, the package
+build.
+
+Standard library only, so that a bare Debian 12 or 13 with mmdebstrap and systemd-container is
+enough.
+"""
+
+from tests.nodes.build import build_deb
+from tests.nodes.node import CommandFailedError, Node, User, wait_for
+from tests.nodes.receiver import Receiver, Request
+from tests.nodes.root import cache_dir, overlay_run, root_layers
+
+__all__ = [
+    "CommandFailedError",
+    "Node",
+    "Receiver",
+    "Request",
+    "User",
+    "build_deb",
+    "cache_dir",
+    "overlay_run",
+    "root_layers",
+    "wait_for",
+]

@@ -1,0 +1,493 @@
+"""A real receiver on loopback, and everything it may do wrong."""
+
+import base64
+import hashlib
+import hmac
+import json
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outcomed import __version__, sinks
+from outcomed.model import HOUR, SECOND, Delivery, Usec, Webhook
+from outcomed.sinks import Delivered, Refused, Retry
+
+NOW = Usec(1_800_000_000 * SECOND)
+MESSAGE = Delivery("m1", "ops", NOW, {"specversion": "1.0", "id": "m1", "data": {"job": "ä"}})
+SECRET = "T0KEN"
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps what it was told; `answer` maps a message to a status and headers."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.told: list[tuple[str, dict[str, str], bytes]] = []
+        self.peers: list[int] = []
+        self.open: set[socket.socket] = set()
+        self.answer: Callable[[dict[str, Any]], tuple[int, dict[str, str]]] = lambda _: (200, {})
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/{SECRET}"
+
+    @property
+    def ids(self) -> list[str]:
+        return [json.loads(body)["id"] for _, _, body in self.told]
+
+    def stop(self) -> None:
+        """As its process would end: every connection is closed as well."""
+        self.shutdown()
+        self.server_close()
+        for each in list(self.open):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Receiver
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.open.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.open.discard(self.connection)
+        with suppress(OSError):
+            super().finish()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.told.append((self.path, dict(self.headers), body))
+        self.server.peers.append(self.client_address[1])
+        status, headers = self.server.answer(json.loads(body))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def receiving(port: int = 0) -> Iterator[Receiver]:
+    receiver = Receiver(port)
+    thread = threading.Thread(target=receiver.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.stop()
+        thread.join()
+
+
+@contextmanager
+def speaking(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A receiver that says whatever `talk` sends to one connection after another."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return  # the test is over
+                with connection, suppress(OSError):
+                    connection.recv(65536)
+                    talk(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/{SECRET}"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def sender(tmp_path: Path) -> Iterator[sinks.Sender]:
+    with sinks.Sender(tmp_path, total_seconds=0.5) as sender:
+        yield sender
+
+
+def webhook(url: str, secret_credential: str | None = None) -> Webhook:
+    return Webhook("ops", url=url, secret_credential=secret_credential)
+
+
+def reason(outcome: sinks.Outcome) -> str:
+    """Why not; and nobody who reads it learns the address."""
+    assert isinstance(outcome, Retry | Refused)
+    assert SECRET not in outcome.reason
+    assert "http://" not in outcome.reason
+    return outcome.reason
+
+
+# --- what is sent ----------------------------------------------------------------------------
+
+
+def test_the_envelope_is_the_body(receiver: Receiver, sender: sinks.Sender) -> None:
+    assert sender.send(webhook(receiver.url), MESSAGE, NOW) == Delivered(200)
+    path, headers, body = receiver.told[0]
+    assert path == f"/{SECRET}"
+    assert body == '{"specversion":"1.0","id":"m1","data":{"job":"ä"}}'.encode()
+    assert headers["Content-Type"] == "application/cloudevents+json; charset=utf-8"
+    assert headers["User-Agent"] == f"outcomed/{__version__}"
+    assert not any(name.lower().startswith("webhook-") for name in headers)
+
+
+@pytest.mark.parametrize(
+    ("stored", "key"),
+    [
+        (b"plain secret\n", b"plain secret"),
+        (b"whsec_" + base64.b64encode(b"\x00\xff key") + b"\n", b"\x00\xff key"),
+        (b"ends in a newline\n\n", b"ends in a newline\n"),
+    ],
+)
+def test_it_is_signed_as_standard_webhooks_say(
+    tmp_path: Path, receiver: Receiver, sender: sinks.Sender, stored: bytes, key: bytes
+) -> None:
+    (tmp_path / "outcomed.pager-key").write_bytes(stored)
+    assert sender.send(webhook(receiver.url, "pager-key"), MESSAGE, NOW) == Delivered(200)
+    _, headers, body = receiver.told[0]
+    assert (headers["webhook-id"], headers["webhook-timestamp"]) == ("m1", "1800000000")
+    expected = hmac.new(key, b"m1.1800000000." + body, hashlib.sha256).digest()
+    assert headers["webhook-signature"] == "v1," + base64.b64encode(expected).decode()
+
+
+def test_the_signature_is_the_one_of_the_standards_own_example() -> None:
+    key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    headers = sinks.sign(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_the_address_may_be_a_credential(
+    tmp_path: Path, receiver: Receiver, sender: sinks.Sender
+) -> None:
+    (tmp_path / "outcomed.ops-url").write_text(f"{receiver.url}\n")
+    sink = Webhook("ops", url_credential="ops-url")
+    assert sender.send(sink, MESSAGE, NOW) == Delivered(200)
+    assert receiver.told[0][0] == f"/{SECRET}"
+
+
+def test_a_user_in_the_address_is_basic_authentication(
+    receiver: Receiver, sender: sinks.Sender
+) -> None:
+    sender.send(webhook(receiver.url.replace("//", f"//me:{SECRET}@")), MESSAGE, NOW)
+    word = base64.b64encode(f"me:{SECRET}".encode()).decode()
+    assert receiver.told[0][1]["Authorization"] == f"Basic {word}"
+
+
+def test_the_environments_proxy_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, receiver: Receiver, sender: sinks.Sender
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert sender.send(webhook(receiver.url), MESSAGE, NOW) == Delivered(200)
+
+
+@pytest.mark.parametrize(
+    ("stored", "says"),
+    [
+        (None, "No such file"),
+        (b"\n", "empty"),
+        (b"whsec_T0KEN!", "not base64"),
+    ],
+)
+def test_a_credential_that_is_not_there_is_waited_for(
+    tmp_path: Path, sender: sinks.Sender, stored: bytes | None, says: str
+) -> None:
+    if stored is not None:
+        (tmp_path / "outcomed.k").write_bytes(stored)
+    outcome = sender.send(webhook("http://127.0.0.1:1/", "k"), MESSAGE, NOW)
+    assert isinstance(outcome, Retry)
+    assert says in reason(outcome)
+    assert "outcomed.k" in outcome.reason
+
+
+def test_without_credentials_at_all_it_says_so() -> None:
+    with sinks.Sender(None) as sender:
+        outcome = sender.send(Webhook("ops", url_credential="u"), MESSAGE, NOW)
+    assert "started without credentials" in reason(outcome)
+
+
+@pytest.mark.parametrize("name", ["../shadow", "/etc/shadow"])
+def test_a_credentials_name_leads_nowhere_else(sender: sinks.Sender, name: str) -> None:
+    assert "not a name" in reason(sender.send(Webhook("o", url_credential=name), MESSAGE, NOW))
+
+
+def test_nothing_shows_a_request(tmp_path: Path) -> None:
+    request = sinks.build(webhook(f"http://127.0.0.1/{SECRET}"), MESSAGE, NOW, tmp_path)
+    assert SECRET not in repr(request)
+
+
+# --- what is answered ------------------------------------------------------------------------
+
+TAKEN, LATER, NEVER = Delivered, Retry, Refused
+
+
+@pytest.mark.parametrize(
+    ("status", "means"),
+    [
+        *((status, TAKEN) for status in (200, 201, 202, 204, 299)),
+        *((status, LATER) for status in (301, 302, 303, 307, 308)),
+        *((status, LATER) for status in (401, 403, 404, 405, 408, 409, 423, 425, 429, 451)),
+        *((status, NEVER) for status in (400, 410, 413, 415, 422)),
+        *((status, LATER) for status in (500, 501, 502, 503, 504, 599, 666, 999)),
+    ],
+)
+def test_a_status_means(status: int, means: type[sinks.Outcome]) -> None:
+    outcome = sinks.judge(status, None, "host")
+    assert isinstance(outcome, means)
+    if isinstance(outcome, Retry):
+        assert outcome.answered
+    if not isinstance(outcome, Delivered):
+        assert reason(outcome).startswith(f"host answered {status}: ")
+
+
+def test_a_redirect_is_not_followed(receiver: Receiver, sender: sinks.Sender) -> None:
+    receiver.answer = lambda _: (307, {"Location": f"{receiver.url}/elsewhere"})
+    assert "redirects are not followed" in reason(sender.send(webhook(receiver.url), MESSAGE, NOW))
+    assert len(receiver.told) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "after"),
+    [
+        ("7", 7 * SECOND),
+        (" 0 ", 0),
+        ("Fri, 15 Jan 2027 08:00:30 GMT", 30 * SECOND),
+        ("Fri, 15 Jan 2021 08:00:30 GMT", 0),
+        ("31536000", HOUR),
+        ("9" * 4000, HOUR),
+        ("soon", None),
+        ("-5", None),
+        ("²", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_a_time_or_nothing(header: str, after: int | None) -> None:
+    assert sinks._retry_after(header, NOW) == after
+
+
+def test_retry_after_reaches_the_outcome(receiver: Receiver, sender: sinks.Sender) -> None:
+    receiver.answer = lambda _: (503, {"Retry-After": "7"})
+    outcome = sender.send(webhook(receiver.url), MESSAGE, NOW)
+    assert isinstance(outcome, Retry)
+    assert (outcome.after, outcome.answered) == (7 * SECOND, True)
+
+
+# --- the connection --------------------------------------------------------------------------
+
+
+def test_a_connection_is_kept(receiver: Receiver, sender: sinks.Sender) -> None:
+    for _ in range(5):
+        assert sender.send(webhook(receiver.url), MESSAGE, NOW) == Delivered(200)
+    assert len(set(receiver.peers)) == 1
+
+
+def test_a_receiver_that_writes_in_pieces_costs_no_delayed_ack(
+    receiver: Receiver, sender: sinks.Sender
+) -> None:
+    """http.server writes header and body apart: 40 ms each, were the first not acknowledged."""
+    sender.send(webhook(receiver.url), MESSAGE, NOW)
+    began = time.monotonic()
+    for _ in range(50):
+        sender.send(webhook(receiver.url), MESSAGE, NOW)
+    assert time.monotonic() - began < 50 * 0.03
+
+
+def test_a_receiver_that_was_restarted_is_told_at_once(sender: sinks.Sender) -> None:
+    with receiving() as first:
+        sender.send(webhook(first.url), MESSAGE, NOW)
+        port = first.port
+    with receiving(port) as second:
+        assert sender.send(webhook(second.url), MESSAGE, NOW) == Delivered(200)
+        assert second.ids == ["m1"]
+
+
+def test_a_kept_connection_that_breaks_under_the_request_is_tried_anew(
+    sender: sinks.Sender,
+) -> None:
+    answers = iter([True, True, False, True])
+
+    def once(connection: socket.socket) -> None:
+        while next(answers, False):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            connection.recv(65536)
+
+    with speaking(once) as url:
+        assert sender.send(webhook(url), MESSAGE, NOW) == Delivered(200)
+        assert sender.send(webhook(url), MESSAGE, NOW) == Delivered(200)
+        assert sender.send(webhook(url), MESSAGE, NOW) == Delivered(200)
+        sender.close()
+    assert list(answers) == []
+
+
+def test_a_fresh_connection_that_breaks_is_a_failure(sender: sinks.Sender) -> None:
+    with speaking(lambda _: None) as url:
+        assert "closed before an answer came" in reason(sender.send(webhook(url), MESSAGE, NOW))
+
+
+def test_nobody_there_is_a_failure(sender: sinks.Sender) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    outcome = sender.send(webhook(f"http://127.0.0.1:{port}/{SECRET}"), MESSAGE, NOW)
+    assert reason(outcome) == "127.0.0.1: the connection failed: connection refused"
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 9999999999\r\n"])
+def test_an_answer_without_end_is_cut(sender: sinks.Sender, length: bytes) -> None:
+    sent = 0
+
+    def flood(connection: socket.socket) -> None:
+        nonlocal sent
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n")
+        while True:
+            sent += connection.send(b"x" * 65536)
+
+    with speaking(flood) as url:
+        assert sender.send(webhook(url), MESSAGE, NOW) == Delivered(200)
+    assert sent < 20 << 20  # what the kernel buffers
+
+
+def drip(start: bytes) -> Callable[[socket.socket], None]:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(start)
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            connection.sendall(b"x")
+            time.sleep(0.02)
+
+    return talk
+
+
+def test_a_header_that_drips_for_ever_is_cut(sender: sinks.Sender) -> None:
+    with speaking(drip(b"HTTP/1.1 200 OK\r\nX-Slow: ")) as url:
+        began = time.monotonic()
+        assert "no whole answer in time" in reason(sender.send(webhook(url), MESSAGE, NOW))
+        assert time.monotonic() - began < 2
+
+
+def test_a_body_that_drips_for_ever_does_not_change_the_status(sender: sinks.Sender) -> None:
+    start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5"
+    with speaking(drip(start.replace(b"chunked", b"identity"))) as url:
+        began = time.monotonic()
+        assert sender.send(webhook(url), MESSAGE, NOW) == Delivered(200)
+        assert time.monotonic() - began < 2
+
+
+def test_a_receiver_that_never_answers_is_cut(sender: sinks.Sender) -> None:
+    done = threading.Event()
+    with speaking(lambda _: done.wait(5) and None) as url:
+        assert "no whole answer in time" in reason(sender.send(webhook(url), MESSAGE, NOW))
+        done.set()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 banana\r\n\r\n",
+        b"\x00" * 200_000,
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 500 \xff\r\nContent-Length: -7\r\nRetry-After: \xff\r\n\r\n",
+        b"HTTP/1.1 503 x\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    ],
+)
+def test_nonsense_is_a_failure(sender: sinks.Sender, answer: bytes) -> None:
+    with speaking(lambda connection: connection.sendall(answer)) as url:
+        outcome = sender.send(webhook(url), MESSAGE, NOW)
+    assert isinstance(outcome, Retry)
+    assert reason(outcome)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "T0KEN",
+        "ftp://127.0.0.1/T0KEN",
+        "http://[::1/T0KEN",
+        "https:///T0KEN",
+        "http://127.0.0.1:99999/T0KEN",
+        f"http://{'a' * 70}.invalid/T0KEN",
+        "http://.a/T0KEN",
+        "http://\n<3>forged/T0KEN",
+    ],
+)
+def test_an_address_that_is_none_is_waited_to_be_corrected(sender: sinks.Sender, url: str) -> None:
+    outcome = sender.send(webhook(url), MESSAGE, NOW)
+    assert isinstance(outcome, Retry)
+    assert "\n" not in reason(outcome)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    path = tmp_path / "own.pem"
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            "own.pem",
+            "-out",
+            "certificate.pem",
+        ],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    path.write_bytes(path.read_bytes() + (tmp_path / "certificate.pem").read_bytes())
+    return path
+
+
+def test_a_certificate_that_nobody_vouches_for_is_waited_for(
+    sender: sinks.Sender, certificate: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with receiving() as receiver:
+        receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
+        receiver.handle_error = lambda *_: None  # type: ignore[method-assign]
+        outcome = sender.send(webhook(receiver.url.replace("http:", "https:")), MESSAGE, NOW)
+        assert isinstance(outcome, Retry)
+        assert reason(outcome) == "127.0.0.1: TLS failed: self-signed certificate"
+        assert receiver.told == []
+
+
+def test_plain_http_behind_https_is_waited_for(receiver: Receiver, sender: sinks.Sender) -> None:
+    url = receiver.url.replace("http:", "https:")
+    assert reason(sender.send(webhook(url), MESSAGE, NOW)).startswith("127.0.0.1: TLS failed")

@@ -8,14 +8,31 @@ it runs that its signals already said.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
-
-from pystemd import dbuslib
 
 from outcomed.errors import BusError
 from outcomed.model import BootId, InvocationId, JobName, Record, UnitName, Usec
 from outcomed.tracker import Seen
+
+
+def _dbuslib() -> Any:
+    """pystemd's binding of sd-bus, without the package around it, which loads lxml: 10 MB."""
+    if "pystemd" not in sys.modules:
+        found = importlib.util.find_spec("pystemd")
+        if found is None or found.submodule_search_locations is None:
+            raise ImportError("python3-pystemd is not installed", name="pystemd")
+        package = types.ModuleType("pystemd")
+        package.__path__ = list(found.submodule_search_locations)
+        sys.modules["pystemd"] = package
+    return importlib.import_module("pystemd.dbuslib")
+
+
+dbuslib = _dbuslib()
 
 MATCHES_A_CONNECTION = 500  # of the 512 that dbus-daemon allows; the rest are for Reloading etc.
 
@@ -328,11 +345,9 @@ class Calls:
         )
         return dict(reply)
 
-    def active_state(self, unit: UnitName) -> str:
-        return bytes(self._property(unit, _UNIT, b"ActiveState", b"s")).decode()
-
-    def is_oneshot(self, unit: UnitName) -> bool:
-        return bytes(self._property(unit, _SERVICE, b"Type", b"s")) == b"oneshot"
+    def invocation(self, unit: UnitName) -> InvocationId:
+        """Of the unit's current or last run, as far as systemd remembers; else empty."""
+        return InvocationId(bytes(self._property(unit, _UNIT, b"InvocationID", b"ay")).hex())
 
     def log_settings(self, unit: UnitName) -> LogSettings:
         def text(name: bytes) -> str:

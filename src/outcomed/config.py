@@ -13,7 +13,6 @@ of them ever enters its memory.
 from __future__ import annotations
 
 import errno
-import hashlib
 import importlib
 import io
 import os
@@ -49,6 +48,7 @@ from outcomed.model import (
     UnitName,
     Usec,
     Webhook,
+    fingerprint,
 )
 from outcomed.paths import PATHS, Paths
 from outcomed.quantities import format_duration, format_size, parse_duration, parse_size
@@ -56,7 +56,9 @@ from outcomed.specifiers import Host, expand
 
 MAX_FILE = 1 << 20
 MAX_NESTING = 16
+MAX_RECURSION = 1000  # what libyaml's binding can do on any stack
 MAX_TEXT = 4096
+MAX_PROBLEMS = 100  # of one job
 SUFFIX = ".yaml"
 DROP_IN_SUFFIX = ".yaml.d"
 _MASK = Path("/dev/null")
@@ -215,7 +217,7 @@ def template_of(unit: str) -> UnitName | None:
 def rules_hash(job: Job) -> str:
     """Changes when, and only when, a run of the job could be judged differently."""
     rules = msgspec.json.encode((job.already_done, job.outcome))
-    return hashlib.sha256(rules).hexdigest()[:32]
+    return fingerprint(rules)
 
 
 def encode_config(config: Config) -> bytes:
@@ -508,11 +510,14 @@ class _Reading:
         return any(problem.severity == "error" for problem in self.problems)
 
     def in_order(self) -> list[Problem]:
-        """As they stand in the files; what has no line first."""
-        return sorted(
+        """As they stand in the files, what has no line first, and no more than can be read."""
+        problems = sorted(
             self.problems,
             key=lambda problem: (problem.file, problem.line or 0, problem.column or 0),
         )
+        if (more := len(problems) - MAX_PROBLEMS) > 0:
+            problems[MAX_PROBLEMS:] = [Problem(self.file, f"has {more} further faults")]
+        return problems
 
     def fault(
         self,
@@ -545,6 +550,8 @@ class _Stream(io.BytesIO):
 
 
 _STR = "tag:yaml.org,2002:str"
+_TOO_DEEP = f"is nested more than {MAX_NESTING} levels deep"
+_OPENERS = (b"[", b"{", b"-", b"?", b":")  # each level of nesting takes at least one of these
 _SEQ = "tag:yaml.org,2002:seq"
 _MAP = "tag:yaml.org,2002:map"
 _FORBIDDEN = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -592,13 +599,37 @@ def _compose(file: Path, reading: _Reading) -> _Node | None:
 def _parse(data: bytes, reading: _Reading, name: str) -> _Node | None:
     loader, yaml_error = _yaml()
     try:
+        if sum(map(data.count, _OPENERS)) > MAX_RECURSION:
+            _check_depth(loader(_Stream(data, name)))
         node = cast("_Node | None", loader(_Stream(data, name)).get_single_node())
+    except _TooDeepError as error:
+        reading.fault(error.node, "", _TOO_DEEP)
+        return None
     except yaml_error as error:
         reading.problems.append(_syntax_problem(error, data, name))
         return None
     if node is not None:
         _check_tree(node, reading)
     return None if reading.failed else node
+
+
+def _check_depth(parser: Any) -> None:
+    """Composing recurses in C without a limit: half a million `[` would end the process."""
+    events = importlib.import_module("yaml.events")
+    depth = 0
+    while event := parser.get_event():
+        if isinstance(event, events.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_NESTING:
+                raise _TooDeepError(event)
+        elif isinstance(event, events.CollectionEndEvent):
+            depth -= 1
+
+
+class _TooDeepError(Exception):
+    def __init__(self, node: _Node) -> None:
+        super().__init__()
+        self.node = node  # an event in truth; it has a mark too
 
 
 def _check_characters(data: bytes, reading: _Reading, name: str) -> None:
@@ -665,7 +696,7 @@ def _check_tree(root: _Node, reading: _Reading) -> None:
         if node.id == "scalar":
             continue
         if depth >= MAX_NESTING:
-            reading.fault(node, "", f"is nested more than {MAX_NESTING} levels deep")
+            reading.fault(node, "", _TOO_DEEP)
             return
         if node.id == "mapping":
             _check_keys(node, reading)

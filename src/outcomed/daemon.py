@@ -56,12 +56,15 @@ class Daemon:
         self.problems: tuple[configuration.Problem, ...] = ()
         self.last: dict[JobName, Judgement] = {}
         self.resolved: dict[UnitName, UnitName] = {}
+        self.absent: dict[UnitName, str] = {}  # units of jobs that systemd could not load
         self.withheld: frozenset[JobName] = frozenset()
         self.templates: list[tuple[UnitName, Job]] = []
         self.stop = False
         self.reload = False
         self._wake = _bind_wake(paths)
         self._signals_read, self._signals_write = _signal_pipe()
+        self._sweep_left = True
+        self._sweep: Iterator[None] = iter(())
         self._due: dict[str, float] = {}  # what to do again, by name, at this monotonic time
         self._status = ""
 
@@ -84,8 +87,13 @@ class Daemon:
             for name, watched in self.engine.jobs.items()
             if watched.standing.incident is not None
         )
+        for marker in self.hooks.ended_meanwhile():
+            self._recover(marker)
+        self.engine.note_cursor(now)
+        self._commit_and_tell()
         self._close_stale_states()
         self._tend_spool()
+        self._sweep = self.engine.sweep(now)
 
     def _resume_open_runs(self) -> None:
         for run in self.ledger.open_runs():
@@ -176,7 +184,19 @@ class Daemon:
     def _resolve(self, jobs: tuple[Job, ...]) -> None:
         """An alias has neither signals nor entries: watch the unit that it stands for."""
         names = [job.unit for job in jobs if not job.is_template]
-        self.resolved = {asked: found for asked, (found, _) in self.calls.resolve(names).items()}
+        answers = self.calls.resolve(names)
+        self.resolved = {asked: found for asked, (found, _) in answers.items()}
+        absent = {unit: state for unit, (_, state) in answers.items() if state != "loaded"}
+        for unit, state in absent.items():
+            if unit not in self.absent:
+                effects.log(
+                    4,
+                    f"{unit}: systemd says {state}; watching for it to appear",
+                    messages.WITNESS_GAP,
+                    OUTCOMED_REASON=state,
+                    OBJECT_SYSTEMD_UNIT=unit,
+                )
+        self.absent = absent
 
     def _instances(self, jobs: tuple[Job, ...]) -> Iterator[Job]:
         explicit = {job.name for job in jobs}
@@ -194,6 +214,7 @@ class Daemon:
         watched = self.engine.adopt(job, configuration.rules_hash(job), is_new=is_new)
         if row is not None and row.config is not None:
             watched.standing = row.standing
+            watched.adopted = row.since
             watched.track = _with_trigger(watched, row.last_trigger)
             if row.last is not None:
                 self.last[job.name] = row.last.judgement
@@ -270,6 +291,7 @@ class Daemon:
                 self._take_requests()
             self._take_signals(self.engine.watch, now)
             self.engine.step(readable)
+            self._sweep_on()
             self._commit_and_tell()
             self._do_due(now)
             if self.reload:
@@ -292,7 +314,7 @@ class Daemon:
         moments = [wait.until for wait in waits if wait is not None]
         moments += [*self._due.values(), *([beat] if beat is not None else [])]
         timeout: float | None = None
-        if any(wait is None or wait.done for wait in waits):
+        if self._sweep_left or any(wait is None or wait.done for wait in waits):
             timeout = 0
         elif moments:
             timeout = max(0.0, min(moments) - time.monotonic())
@@ -300,6 +322,13 @@ class Daemon:
         for file in files:
             poll.register(file, select.POLLIN)
         return {file for file, _ in poll.poll(None if timeout is None else timeout * 1000 + 1)}
+
+    def _sweep_on(self) -> None:
+        """A little of the first look around, between everything else."""
+        for _ in range(10):
+            if next(self._sweep, True):
+                self._sweep_left = False
+                return
 
     def _take_signals(self, watch: Watch | None, now: Usec) -> None:
         if watch is None:
@@ -324,7 +353,18 @@ class Daemon:
                 self.engine.check_ended(JobName(job))
             return
         self.engine.see(seen, now)
-        self.engine.turn.deliveries += self.hooks.see(seen)
+        marker = self.hooks.see(seen)
+        if marker is not None:
+            self._recover(marker)
+
+    def _recover(self, marker: hook.Marker) -> None:
+        """A unit without job file ended well. The marker goes when that is committed: killed in
+        between, the recovery is told again under the same id."""
+        self.engine.turn.deliveries += self.hooks.resolve(marker)
+        self._commit_and_tell()
+        if self.engine.turn.is_empty:
+            self.hooks.forget(marker)
+            effects.log_incident(marker.incident, marker.unit, opened=False)
 
     def _units_reloaded(self, now: Usec) -> None:
         """daemon-reload: an alias may point elsewhere, a template may have a new instance."""
@@ -484,6 +524,8 @@ class Daemon:
         line = f"Watching {len(jobs)} job{'s' if len(jobs) != 1 else ''}"
         line += f", {running} running, {bad} alert{'s' if bad != 1 else ''} open"
         refused = len({problem.file for problem in self.problems if problem.severity == "error"})
+        if self.absent:
+            line += f"; {len(self.absent)} unit{'s' if len(self.absent) != 1 else ''} not found"
         if refused:
             line += f"; {refused} file{'s' if refused != 1 else ''} refused, see the journal"
         return line
@@ -538,7 +580,7 @@ def _watchdog_seconds() -> float | None:
 
 def _lock(path: Path) -> IO[bytes]:
     """Held as long as the process lives; the hook tells from it whether the daemon does."""
-    file = open(path, "wb")
+    file = open(path, "wb")  # noqa: SIM115 - it is held, not used
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

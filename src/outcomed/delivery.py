@@ -82,6 +82,7 @@ class Trouble:
 
     since: Usec
     tries: int = 0
+    answers: int = 0  # how many of these tries the sink answered
     due: Usec = _NEVER_TRIED
 
 
@@ -108,10 +109,11 @@ class Lane:
             self.due = min(self.due, max(now, Usec(self.last_try + FIRST_WAIT)))
 
     def next(self, now: Usec) -> Waiting | None:
-        """The message to try now."""
+        """The message to try now: the one that was answered with the fewest errors so far."""
         if self.busy or now < self.due:
             return None
-        return next((each for each in self._heads() if self._due(each) <= now), None)
+        due = (each for each in self._heads() if self._due(each) <= now)
+        return min(due, key=self._answers, default=None)  # min takes the oldest of equals
 
     def wakes_at(self) -> Usec | None:
         """When `next` will have an answer if nothing happens before."""
@@ -131,6 +133,10 @@ class Lane:
         trouble = self.troubles.get(message.id)
         return trouble.due if trouble else Usec(0)
 
+    def _answers(self, message: Waiting) -> int:
+        trouble = self.troubles.get(message.id)
+        return trouble.answers if trouble else 0
+
     def leaves(self, ident: str) -> None:
         """The message is done, failed or gone."""
         self.queue = [each for each in self.queue if each.id != ident]
@@ -149,7 +155,8 @@ class Lane:
         trouble.tries += 1
         self.failures += 1
         if retry.answered:
-            trouble.due = Usec(now + backoff(trouble.tries, jitter))
+            trouble.answers += 1
+            trouble.due = Usec(now + backoff(trouble.answers, jitter))
         self.asked_to_wait = retry.after is not None
         wait = backoff(self.failures, jitter) if retry.after is None else retry.after
         self.due, self.last_try, self.reason = Usec(now + wait), now, retry.reason
@@ -396,12 +403,6 @@ class Office:
         held_up = [lane for lane in self._lanes.values() if lane.queue and lane.reason]
         return "; ".join(map(_lane_status, held_up)) or "Delivering"
 
-    def check_postmen(self) -> None:
-        """A postman that died of a fault of ours: end, and let systemd start afresh."""
-        dead = next((p for p in self._postmen.values() if not p.is_alive()), None)
-        if dead is not None:
-            raise PostmanDiedError(dead.name)
-
     def close(self) -> None:
         """Let what is under way come to its end, for a moment, and file it."""
         for postman in self._postmen.values():
@@ -415,10 +416,6 @@ class Office:
 _NO_SUCH_SINK = "the sink {!a} is not configured any more"
 
 
-class PostmanDiedError(Exception):
-    """A thread ended by an exception that its code does not know."""
-
-
 def _lane_status(lane: Lane) -> str:
     return f"{len(lane.queue)} waiting for {lane.sink.name} ({lane.reason})"
 
@@ -430,14 +427,12 @@ def deliver(paths: Paths, bell: socket.socket | None, credentials: Path | None, 
     """Deliver until nothing has been waiting for `idle`, or until SIGTERM."""
     office = Office(paths, credentials)
     stopping = _stop_on_signal(office.ring)
-    threading.excepthook = _last_words(office.ring)
+    broken = _break_on_fault(office.ring)
     office.look()
     office.dispatch()
     tell("READY=1")
-    try:
-        _run(office, bell, idle, stopping)
-    except PostmanDiedError as error:
-        log(_ERROR, f"{error}: ended by a fault of outcomed, starting afresh")
+    _run(office, bell, idle, lambda: stopping.is_set() or broken.is_set())
+    if broken.is_set():
         return EXIT_NO_ANSWER
     tell("STOPPING=1")
     office.close()
@@ -445,7 +440,9 @@ def deliver(paths: Paths, bell: socket.socket | None, credentials: Path | None, 
     return EXIT_FINE
 
 
-def _run(office: Office, bell: socket.socket | None, idle: Usec, stopping: threading.Event) -> None:
+def _run(
+    office: Office, bell: socket.socket | None, idle: Usec, is_over: Callable[[], bool]
+) -> None:
     """Until it is time to end.
 
     The bell is read before the spool. A datagram that comes after the last look therefore stays
@@ -456,12 +453,11 @@ def _run(office: Office, bell: socket.socket | None, idle: Usec, stopping: threa
         if each is not None:
             poll.register(each, select.POLLIN)
     status = ""
-    while not stopping.is_set():
+    while not is_over():
         if status != (status := office.status()):
             tell(f"STATUS={status}")
         ready = {fd for fd, _ in poll.poll(-(-office.sleeps_for(idle) // 1000))}
         _drain(office.wake)
-        office.check_postmen()
         office.collect()
         if bell is not None and bell.fileno() in ready:
             _drain(bell)
@@ -470,7 +466,7 @@ def _run(office: Office, bell: socket.socket | None, idle: Usec, stopping: threa
             office.look()
         if was_idle and not ready and office.is_idle:
             return
-        if not stopping.is_set():
+        if not is_over():
             office.dispatch()
 
 
@@ -492,18 +488,24 @@ def _stop_on_signal(ring: Callable[[], None]) -> threading.Event:
     return stopping
 
 
-def _last_words(ring: Callable[[], None]) -> Callable[[threading.ExceptHookArgs], None]:
-    """What and where, but not the exception's text: it may quote an address."""
+def _break_on_fault(ring: Callable[[], None]) -> threading.Event:
+    """A thread that ends by a fault of ours ends the process: systemd starts it afresh.
+
+    Said is what and where, but not the exception's text: it may quote an address.
+    """
+    broken = threading.Event()
 
     def speak(fault: threading.ExceptHookArgs) -> None:
         place = fault.exc_traceback
         while place is not None and place.tb_next is not None:
             place = place.tb_next
         where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
-        log(_ERROR, f"{fault.exc_type.__name__}{where}")
+        log(_ERROR, f"{fault.exc_type.__name__}{where}: a fault of outcomed, starting afresh")
+        broken.set()
         ring()
 
-    return speak
+    threading.excepthook = speak
+    return broken
 
 
 def inherited_socket() -> socket.socket | None:

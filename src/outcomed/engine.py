@@ -8,11 +8,11 @@ where it would have to wait, so that no job delays another.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from outcomed import alerts, check, journal, notify, output, probes, rules, tracker, verdicts
 from outcomed.bus import Calls, LogSettings, Watch, check_unit
 from outcomed.errors import BusError, JournalError
-from outcomed.ledger import Ledger, Progress, Turn
+from outcomed.ledger import Ledger, Turn
 from outcomed.model import (
     DAY,
     SECOND,
@@ -47,6 +47,7 @@ from outcomed.specifiers import Host
 from outcomed.tracker import Open, Phase, Seen, Told, Track
 
 SLICE = 500  # lines of output read before the other jobs have their turn: some 5 ms
+BATCH = 100  # replayed runs in one turn
 SYNC_PATIENCE = 30.0  # seconds; journald under a flood answers late
 CHECK_PATIENCE = 620.0  # a little more than the check unit's own TimeoutStartSec=
 IDLE_JOURNAL = 60.0  # seconds after which the journal's files are let go
@@ -96,6 +97,7 @@ class Watched:
     wished: bool = False  # systemd works on a job of it that has not become a run
     since: Usec | None = None  # look for refused starts from here
     again: bool = False
+    adopted: int = 0  # Usec; what began before is history
     task: Task | None = None
     log: LogSettings | None = None
     patterns: dict[str, Callable[[bytes], bool]] | None = None
@@ -128,7 +130,7 @@ class Engine:
         self.watch: Watch | None = None
         self.turn = Turn()
         self.concluded: list[Concluded] = []
-        self.replaying = False
+        self.caught_up_at = Usec(0)  # what ended before is replayed, not witnessed
         self.progress = ledger.progress()
         self._cursors: list[tuple[str, Usec]] = []
         self._journal_used = 0.0
@@ -141,26 +143,17 @@ class Engine:
         if known is not None and known.track.unit == job.unit:
             known.job, known.rules_hash, known.patterns, known.log = job, rules_hash, None, None
             return known
-        watched = Watched(job, rules_hash, Track(job=job.name, unit=job.unit))
+        # Starts that lie before this moment were either judged, or are found by asking.
+        track = Track(job=job.name, unit=job.unit, last_start=monotonic_usec())
+        watched = Watched(job, rules_hash, track)
         if known is not None:
             watched.standing, watched.task = known.standing, None
             self._forget_unit(known)
         self.jobs[job.name] = watched
         self.by_unit.setdefault(job.unit, []).append(watched)
         if is_new:
-            self._take_baseline(watched)
+            watched.adopted = self.turn.since[job.name] = now_usec()
         return watched
-
-    def _take_baseline(self, watched: Watched) -> None:
-        """What ended before the job was watched is history; what runs now is followed."""
-        try:
-            seen = self.calls.look(watched.job.unit, self.boot)
-        except BusError:
-            return  # not loadable: nothing of it has run
-        if tracker.phase(seen.active, seen.sub) is Phase.ENDED:
-            watched.track = replace(
-                watched.track, last_start=seen.left_idle_mono, last_trigger=seen.trigger_at
-            )
 
     def drop(self, name: JobName, now: Usec) -> list[Incident]:
         """The job's file is gone: stop watching, close its incident. Returns what was closed."""
@@ -199,15 +192,17 @@ class Engine:
 
     # --- observations -------------------------------------------------------------------------
 
-    def see(self, seen: Seen, now: Usec) -> None:
+    def see(self, seen: Seen, now: Usec, *, asked: bool = False) -> None:
         """A unit's state, from its signal or from a question."""
         for watched in self.by_unit.get(seen.unit, ()):
-            self._see(watched, seen, now)
+            if asked and seen.left_idle < watched.adopted and _is_over(seen):
+                continue  # history, from before anybody watched
+            self._see(watched, seen, now, asked=asked)
 
-    def _see(self, watched: Watched, seen: Seen, now: Usec) -> None:
+    def _see(self, watched: Watched, seen: Seen, now: Usec, *, asked: bool) -> None:
         before = watched.track
         if not self._is_old_news(watched, seen.invocation):
-            watched.track = tracker.see(before, seen)
+            watched.track = tracker.see(before, seen, asked=asked)
         run = watched.track.find(seen.invocation)
         if watched.track != before and run is not None:
             watched.wished = False
@@ -231,6 +226,10 @@ class Engine:
         if self._is_old_news(watched, told.invocation) and told.result != "start-limit-hit":
             return
         before = watched.track
+        if told.at < watched.adopted and not (
+            told.invocation is not None and before.find(told.invocation)
+        ):
+            return  # history, from before anybody watched
         after = tracker.hear(before, told)
         if after == before:
             return
@@ -261,16 +260,16 @@ class Engine:
     def check_ended(self, job: JobName) -> None:
         """The job's check unit has ended, one way or the other."""
         watched = self.jobs.get(job)
-        if watched is not None and watched.task is not None and watched.task.wait is not None:
-            if watched.task.wait.check == job:
-                watched.task.wait.done = True
+        wait = watched.task.wait if watched is not None and watched.task is not None else None
+        if wait is not None and wait.check == job:
+            wait.done = True
 
     # --- the past -----------------------------------------------------------------------------
 
     def catch_up(self, now: Usec) -> Gap:
         """Read what the journal says about our units since the cursor. A replay is a no-op."""
         gap = Gap()
-        self.replaying = True
+        self.caught_up_at = now
         if self.progress.cursor:
             begin = Usec(max(self.progress.at - LOOK_BACK, 0))
             intact, entries = self.journal.told_since_cursor(self.progress.cursor, begin)
@@ -293,7 +292,17 @@ class Engine:
         """Ask systemd about every unit of ours that is not plainly at rest."""
         for unit, state in self.calls.states(list(self.by_unit)).items():
             if state != "inactive":
-                self.see(self.calls.look(unit, self.boot), now)
+                self.see(self.calls.look(unit, self.boot), now, asked=True)
+
+    def sweep(self, now: Usec) -> Iterator[None]:
+        """Ask, a few at a time, about units at rest: a run that left no trace in the journal
+        (LogLevelMax=) may still show in their properties."""
+        for watched in list(self.jobs.values()):
+            with contextlib.suppress(BusError):  # not loadable: it has no last run
+                invocation = self.calls.invocation(watched.job.unit)
+                if invocation and not self._is_old_news(watched, invocation):
+                    self.see(self.calls.look(watched.job.unit, self.boot), now, asked=True)
+            yield
 
     # --- examinations -------------------------------------------------------------------------
 
@@ -322,21 +331,31 @@ class Engine:
                 if watched.again:
                     watched.again = False
                     self.examine(watched)
-        if not any(watched.task for watched in self.jobs.values()):
-            self.replaying = False
 
     def waits(self) -> list[Wait | None]:
         """What the examinations under way wait for; None is ready to go on."""
         return [watched.task.wait for watched in self.jobs.values() if watched.task is not None]
 
     def _examine(self, watched: Watched) -> Steps:
-        fault = yield from self._synchronize("")
-        if watched.since is not None or any(
-            run.ended and run.last.result != "success" for run in watched.track.runs
-        ):
-            self._hear_recent(watched)
-        while run := next((run for run in watched.track.runs if run.ended), None):
-            yield from self._judge(watched, run, fault)
+        number = 0
+        while True:
+            ended = [run for run in watched.track.runs if run.ended]
+            if not ended and watched.since is None:
+                return
+            fault = ""
+            if not (ended and self._is_past(ended[0])):
+                fault = yield from self._synchronize("")
+            if not ended or ended[0].last.result != "success":
+                self._hear_recent(watched)
+                ended = [run for run in watched.track.runs if run.ended]
+            if ended:
+                yield from self._judge(watched, ended[0], fault)
+            number += 1
+            if number % BATCH == 0:
+                yield None  # let the turn be committed
+
+    def _is_past(self, run: Open) -> bool:
+        return run.last.ended is not None and run.last.ended <= self.caught_up_at
 
     def _hear_recent(self, watched: Watched) -> None:
         starts = [run.attempts[0].started for run in watched.track.runs]
@@ -352,8 +371,6 @@ class Engine:
 
     def _synchronize(self, namespace: str) -> Generator[Wait | None, None, str]:
         """Wait until all that was said can be read. Returns why it cannot, or nothing."""
-        if self.replaying:
-            return ""
         try:
             question = journal.Synchronizing(namespace)
         except JournalError as error:
@@ -379,9 +396,11 @@ class Engine:
         )
         findings: tuple[Finding, ...] = ()
         if already and verdicts.may_be_already_done(run):
-            findings = yield from self._look(watched, run, said, completeness, proof=True)
+            findings = yield from self._look(watched, open_run, run, said, completeness, proof=True)
         elif run.result == "success":
-            findings = yield from self._look(watched, run, said, completeness, proof=False)
+            findings = yield from self._look(
+                watched, open_run, run, said, completeness, proof=False
+            )
         weighed = verdicts.weigh(job, run, findings, already=already)
         summary = open_run.note if verdicts.is_skip(run) and open_run.note else weighed.summary
         self._conclude(
@@ -396,11 +415,18 @@ class Engine:
                 steps=tuple(said.steps),
                 report=said.report,
                 rules_hash=watched.rules_hash,
-                witness="replayed" if self.replaying else "live",
+                witness=self._witness(open_run, findings),
                 at=now_usec(),
             ),
             tuple(said.tail),
         )
+
+    def _witness(
+        self, open_run: Open, findings: tuple[Finding, ...]
+    ) -> Literal["live", "replayed", "late"]:
+        if not self._is_past(open_run):
+            return "live"
+        return "late" if any(one.evidence.get("late") for one in findings) else "replayed"
 
     def _conclude(
         self, watched: Watched, open_run: Open, judgement: Judgement, tail: tuple[str, ...]
@@ -462,7 +488,7 @@ class Engine:
         begin = Usec(run.started - (limit.interval if limit is not None else 0))
         for number, item in enumerate(source.lines(run.unit, invocations, begin), 1):
             take_item(said, item)
-            if number % SLICE == 0 and not self.replaying:
+            if number % SLICE == 0:
                 yield None
 
     def _patterns(self, watched: Watched) -> dict[str, Callable[[bytes], bool]]:
@@ -506,6 +532,7 @@ class Engine:
     def _look(
         self,
         watched: Watched,
+        open_run: Open,
         run: Run,
         said: output.Output,
         completeness: output.Completeness,
@@ -524,12 +551,12 @@ class Engine:
             labels.append(label)
             match rule:
                 case Artifact():
-                    rule = replace(rule, written_by="period") if proof else rule
+                    wanted = replace(rule, written_by="period") if proof else rule
                     if rule.format or probes.is_remote(rule, run.unit, self.host):
-                        asked[label] = rule
+                        asked[label] = wanted
                     else:
                         seen = probes.look(rule, run.unit, self.host)
-                        findings[label] = rules.artifact(rule, label, seen, window, None)
+                        findings[label] = rules.artifact(wanted, label, seen, window, None)
                 case Duration():
                     findings[label] = rules.duration(rule, label, run)
                 case Report():
@@ -542,7 +569,10 @@ class Engine:
         if asked:
             answers = yield from self._ask_check(watched.job.name, run, window, asked)
             findings |= answers
-        return tuple(findings[label] for label in labels)
+        found = [findings[label] for label in labels]
+        if self._is_past(open_run) and watched.track.runs[-1].key != open_run.key:
+            found = [rules.seen_late(finding, window, now_usec()) for finding in found]
+        return tuple(found)
 
     def _window(self, watched: Watched, run: Run, *, proof: bool) -> rules.Window:
         started = run.started or now_usec()
@@ -640,6 +670,14 @@ class Engine:
 
 def now_usec() -> Usec:
     return Usec(time.time_ns() // 1000)
+
+
+def monotonic_usec() -> Usec:
+    return Usec(time.monotonic_ns() // 1000)
+
+
+def _is_over(seen: Seen) -> bool:
+    return tracker.phase(seen.active, seen.sub) is Phase.ENDED
 
 
 def take_item(said: output.Output, item: journal.Line | journal.Drop) -> None:

@@ -14,6 +14,7 @@ import operator
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 MAX_LENGTH = 1000
@@ -164,21 +165,21 @@ _NAMED = {
 class Expression:
     """One parsed expression. `names` are the keys of the report that it looks at."""
 
-    __slots__ = ("_evaluator", "_tree", "names", "text")
+    __slots__ = ("_tree", "names", "text")
 
     def __init__(self, text: str, tree: ast.expr, names: frozenset[str]) -> None:
         self.text = text
         self.names = names
         self._tree = tree
-        self._evaluator = _evaluator()
 
     def evaluate(self, values: Mapping[str, object]) -> bool:
         """Whether it holds. Raises ExpressionError where there is no yes or no."""
-        self._evaluator.names = {
+        evaluator = _evaluator()
+        evaluator.names = {
             name: _frozen(values[name], name) for name in self.names if name in values
         }
         try:
-            answer = self._evaluator.eval(self.text, previously_parsed=self._tree)
+            answer = evaluator.eval(self.text, previously_parsed=self._tree)
         except ExpressionError:
             raise
         except ZeroDivisionError:
@@ -190,7 +191,7 @@ class Expression:
         except importlib.import_module("simpleeval").NameNotDefined as error:
             raise ExpressionError(f"the report has no {error.name!r}") from None
         finally:
-            self._evaluator.names = {}
+            evaluator.names = {}
         if not isinstance(answer, bool):
             raise ExpressionError(f"the answer is {_shown(answer)}, not true or false")
         return answer
@@ -264,6 +265,7 @@ def _check_function(node: ast.Call) -> ast.Name:
     return node.func
 
 
+@cache
 def _evaluator() -> Any:
     simpleeval = importlib.import_module("simpleeval")
     evaluator = simpleeval.SimpleEval(operators=_OPERATORS, functions=FUNCTIONS, names={})

@@ -15,8 +15,8 @@ What a format cannot show is not seen:
 - A changed bit in gzip's name, time and flags, in what a tar's files and pax headers say, or in
   zstd without checksum, unless the structure breaks over it. Of a dump, only its layer's checksum
   protects the text.
-- In dumps older than `\\restrict`, a one-column table whose rows are the first lines of a dump
-  looks like a dump that died there, with the next one after it.
+- A dump kept as text in a table, line by line, or by INSERT: its first lines look like those of the
+  next dump in the file, after one that died among its rows. It is called truncated.
 
 Stricter than the tools: bytes after the end that are neither zero padding nor another member are
 damage (gzip and bzip2 warn and ignore them, tar says nothing; zstd(1) takes no padding, and neither
@@ -768,12 +768,12 @@ def _dump_head(pieces: Iterator[bytes], compression: str | None) -> bytes:
             break
     if not head:
         raise _Fault(State.TRUNCATED, f"the {compression} stream is whole and holds not one byte")
-    text = head.replace(b"\r\n", b"\n")
+    text = head[:_DUMP_HEAD].replace(b"\r\n", b"\n")
     for begin in _DUMP_BEGINS:
         before, found, _ = text.partition(begin)
         if found and b"\0" not in before:  # else a container that stores a dump uncompressed
             return head
-    if any(begin.startswith(text) for begin in _DUMP_BEGINS):
+    if len(text) < len(max(_DUMP_BEGINS, key=len)):
         raise _Fault(
             State.TRUNCATED, f"the dump ends inside its first lines, after {len(head)} bytes"
         )
@@ -794,9 +794,9 @@ _SQL_INSERT = re.compile(
     rb"INSERT INTO ((?:\"[^\"]*\"|[^\s\"(;])++)"
     rb"(?:[^'\";$\\-]++|'[^']*+'|\"[^\"]*+\"|-(?!-))*+;\r?\n"
 )
-_NEXT_DUMP = b"--\n-- PostgreSQL database dump\n--\n\n"
-_NEXT_DUMP_GOES_ON = re.compile(
-    re.escape(_NEXT_DUMP) + rb"(?:\\restrict [A-Za-z0-9]+\n\n)?-- Dumped from database version "
+_DUMP_HEADER = b"--\n-- PostgreSQL database dump\n--\n\n"
+_DUMP_HEADER_GOES_ON = re.compile(
+    re.escape(_DUMP_HEADER) + rb"(?:\\restrict [A-Za-z0-9]+\n\n)?-- Dumped from database version "
 )
 
 
@@ -814,6 +814,8 @@ class _Script:
         self._at = 0
         self._final = False
         self._fed = 0
+        self._tail = b""
+        self._headers = 0
         self._closer = b""
         self._resumes: Callable[[bytes], bool] = self._between
         self._head = b""
@@ -847,7 +849,17 @@ class _Script:
             offset = self._fed + hole
             raise _Fault(State.CORRUPT, f"the dump has zero bytes at {offset}, which no text holds")
         self._fed += len(chunk)
+        self._look_for_headers(self._tail + chunk)
         self._run(self._kept + chunk)
+
+    def _look_for_headers(self, window: bytes) -> None:
+        """Count where dumps begin at all; `databases` counts those that begin as they may."""
+        end = len(window) if self._final else max(0, len(window) - _LOOKAHEAD)
+        at = window.find(_DUMP_HEADER, 0, end + len(_DUMP_HEADER) - 1)
+        while at >= 0:
+            self._headers += _DUMP_HEADER_GOES_ON.match(window, at) is not None
+            at = window.find(_DUMP_HEADER, at + 1, end + len(_DUMP_HEADER) - 1)
+        self._tail = window[end:]
 
     def _run(self, buffer: bytes) -> None:
         while self._mode(buffer):
@@ -858,13 +870,20 @@ class _Script:
     def finish(self) -> None:
         """Take what is left, and say whether this is where a dump may end."""
         self._final = True
+        self._look_for_headers(self._tail)
         self._run(self._kept)
         if self._mode == self._copied:
             self._count_rows(self._kept.count(b"\n", self._at + 1))
             self._close_block()
             raise _Fault(
                 State.TRUNCATED,
-                f"the dump ends inside the rows of {self._table()}, after {self._block_rows:,}",
+                f"the dump ends inside the rows of {self._table()},"
+                f" after {_counted(self._block_rows, 'row')}",
+            )
+        if self._headers > self.databases:
+            # To psql it is one long table, or one long string.
+            raise _Fault(
+                State.TRUNCATED, "a dump ends inside its rows or a string, and another begins there"
             )
         if self._open:
             inside = self._mode == self._quoted
@@ -973,7 +992,6 @@ class _Script:
     def _copied(self, buffer: bytes) -> bool:
         r"""Inside COPY's rows, from a newline that is already counted to the one before `\.`."""
         end = buffer.find(b"\n\\.", self._at)
-        self._refuse_next_dump(buffer, end if end >= 0 else len(buffer))
         stop = end if end >= 0 else max(self._at, len(buffer) - _LOOKAHEAD)
         self._count_rows(buffer.count(b"\n", self._at + 1, stop + 1))
         self._at = stop
@@ -983,18 +1001,6 @@ class _Script:
         self._close_block()
         self._mode = self._between
         return True
-
-    def _refuse_next_dump(self, buffer: bytes, end: int) -> None:
-        """A dump that died among its rows, and the next one after it: to psql one long table."""
-        at = buffer.find(_NEXT_DUMP, self._at, end)
-        while at >= 0:
-            if _NEXT_DUMP_GOES_ON.match(buffer, at):
-                self._close_block()
-                raise _Fault(
-                    State.TRUNCATED,
-                    f"a dump ends inside the rows of {self._table()}, and another begins there",
-                )
-            at = buffer.find(_NEXT_DUMP, at + 1, end)
 
     # What they found.
 

@@ -44,11 +44,12 @@ from outcomed.tracker import Phase, Seen, Told, What, phase, signal_or_status
 
 # Hooks of our own units would call themselves.
 _OWN = ("outcomed-alert@", "outcomed-check@", "outcome@", "outcomed-deliver.")
+_SUFFIX = ".alert"
 LOOK_BACK = Usec(3600 * 1_000_000)  # how far back the failure that called us may lie
 
 
 class Marker(Record, frozen=True):
-    """An open alert of a unit without job file: hooks/UNIT."""
+    """An open alert of a unit without job file: spool/in/UNIT.alert."""
 
     unit: UnitName
     incident: Incident
@@ -77,19 +78,28 @@ class Watched:
         self._markers = found
         return new
 
-    def see(self, seen: Seen) -> list[Delivery]:
-        """A unit's state: does it end an alert? The marker goes once that is committed."""
+    def see(self, seen: Seen) -> Marker | None:
+        """A unit's state: does it end an alert?"""
         marker = self._markers.get(seen.unit)
-        if marker is None or not _is_well(seen, marker):
-            return []
+        return marker if marker is not None and _is_well(seen, marker) else None
+
+    def ended_meanwhile(self) -> list[Marker]:
+        """Alerts whose unit ended well while nobody watched, or is this very daemon's."""
+        return [
+            marker
+            for marker in self._markers.values()
+            if marker.unit == "outcomed.service"
+            or _ended_well_since(marker.unit, marker.incident.opened)
+        ]
+
+    def resolve(self, marker: Marker) -> list[Delivery]:
+        """What is to be told of a recovery."""
         return resolved(marker, self.config, self._node, _now())
 
-    def forget(self, alert: str) -> None:
-        """Its recovery is committed."""
-        for unit, marker in list(self._markers.items()):
-            if marker.incident.id == alert:
-                del self._markers[unit]
-                _marker_path(unit, self._paths).unlink(missing_ok=True)
+    def forget(self, marker: Marker) -> None:
+        """The recovery is committed."""
+        self._markers.pop(marker.unit, None)
+        _marker_path(marker.unit, self._paths).unlink(missing_ok=True)
 
 
 def _is_well(seen: Seen, marker: Marker) -> bool:
@@ -288,8 +298,8 @@ def _incident_is_open(name: JobName, paths: Paths) -> bool:
 
 def _markers(paths: Paths) -> list[Marker]:
     found = []
-    for entry in os.scandir(paths.hooks):
-        if entry.name.startswith("."):
+    for entry in os.scandir(paths.requests):
+        if entry.name.startswith(".") or not entry.name.endswith(_SUFFIX):
             continue
         with contextlib.suppress(OSError, msgspec.DecodeError):
             found.append(msgspec.json.decode(Path(entry.path).read_bytes(), type=Marker))
@@ -297,7 +307,7 @@ def _markers(paths: Paths) -> list[Marker]:
 
 
 def _marker_path(unit: UnitName, paths: Paths) -> Path:
-    return paths.hooks / unit
+    return paths.requests / f"{unit}{_SUFFIX}"
 
 
 def _nameless(unit: UnitName) -> Job:

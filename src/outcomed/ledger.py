@@ -8,14 +8,12 @@ a schema that is not its own and never returns an older truth than the file hold
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -37,6 +35,9 @@ from outcomed.model import (
     Value,
 )
 
+if TYPE_CHECKING:
+    import tempfile
+
 APPLICATION_ID = 0x4F75_7463  # "Outc": what file(1) and we know the file by
 SCHEMA = 1
 
@@ -49,6 +50,7 @@ MIGRATIONS: dict[int, str] = {
         name TEXT NOT NULL UNIQUE,
         config BLOB,                     -- the last good configuration, JSON; NULL: removed
         standing BLOB,                   -- alerts.Standing, JSON
+        since INTEGER NOT NULL DEFAULT 0, -- watched since then: what was before is history
         last_trigger INTEGER NOT NULL DEFAULT 0,
         last_verdict INTEGER             -- verdict.seq, so that status needs no search
     );
@@ -113,7 +115,7 @@ class Body(Record, frozen=True):
     summary: str
     findings: tuple[Finding, ...] = ()
     steps: tuple[str, ...] = ()
-    report: dict[str, Value] = {}
+    report: dict[str, Value] = msgspec.field(default_factory=dict)
     rules_hash: str = ""
     witness: str = "live"
 
@@ -133,6 +135,7 @@ class JobRow(Record, frozen=True):
     name: JobName
     config: Job | None
     standing: Standing
+    since: Usec = Usec(0)
     last_trigger: Usec = Usec(0)
     last: Stored | None = None
 
@@ -155,6 +158,7 @@ class Turn:
     closed: list[Incident] = field(default_factory=list)
     triggers: dict[JobName, Usec] = field(default_factory=dict)
     configs: dict[JobName, Job | None] = field(default_factory=dict)
+    since: dict[JobName, Usec] = field(default_factory=dict)
     deliveries: list[Delivery] = field(default_factory=list)
     delivered: list[tuple[str, Usec, str]] = field(default_factory=list)  # id, when, refused
     progress: Progress | None = None
@@ -200,9 +204,9 @@ class Ledger:
         except (sqlite3.DatabaseError, LedgerError) as error:
             self._db.close()
             raise _refusal(path, error) from error
-        self._jobs: dict[JobName, int] = dict(
-            (JobName(name), n) for name, n in self._db.execute("SELECT name, n FROM job")
-        )
+        self._jobs: dict[JobName, int] = {
+            JobName(name): n for name, n in self._db.execute("SELECT name, n FROM job")
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -242,6 +246,8 @@ class Ledger:
                 "UPDATE job SET config = ? WHERE n = ?",
                 (None if config is None else _encode(config), self._job_number(name)),
             )
+        for name, at in turn.since.items():
+            db.execute("UPDATE job SET since = ? WHERE n = ?", (at, self._job_number(name)))
         for run in turn.runs.values():
             self._put_run(run, is_open=True)
         for name, run_id, invocation, number in turn.attempts:
@@ -419,6 +425,9 @@ class Reader:
         return db
 
     def _open_copy(self, path: Path, wal: Path) -> sqlite3.Connection:
+        import shutil
+        import tempfile
+
         self._copy = tempfile.TemporaryDirectory(prefix="outcomectl-")
         try:
             for source in (path, wal):
@@ -550,7 +559,8 @@ def _progress(db: sqlite3.Connection) -> Progress:
 
 def _jobs(db: sqlite3.Connection) -> list[JobRow]:
     rows = db.execute(
-        "SELECT name, config, standing, last_trigger, seq, at, verdict, verdict.body, run.body"
+        "SELECT name, config, standing, since, last_trigger,"
+        " seq, at, verdict, verdict.body, run.body"
         " FROM job LEFT JOIN verdict ON seq = last_verdict LEFT JOIN run ON run.n = verdict.run"
         " ORDER BY name"
     )
@@ -559,10 +569,11 @@ def _jobs(db: sqlite3.Connection) -> list[JobRow]:
             name=JobName(name),
             config=_job(config) if config is not None else None,
             standing=_standing(standing) if standing is not None else Standing(),
+            since=since,
             last_trigger=last_trigger,
             last=_one(seq, at, verdict, body, run) if seq is not None else None,
         )
-        for name, config, standing, last_trigger, seq, at, verdict, body, run in rows
+        for name, config, standing, since, last_trigger, seq, at, verdict, body, run in rows
     ]
 
 

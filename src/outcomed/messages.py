@@ -21,10 +21,11 @@ INCIDENT_CLOSED = "b0800193e6e042cf85ccf702fa2f4b61"
 
 # The configuration was read and is in force.
 CONFIG_LOADED = "c4f30e1b55564b4c94657ce2dd91e7a6"
-# A file was refused; what it said before stays in force. OUTCOMED_FILE.
+# Something is wrong with a file; an error leaves in force what it said before. OUTCOMED_FILE.
 CONFIG_REFUSED = "8661e0956c434cd48a4a60094f3605de"
 
-# Something was not seen: journal entries lost, a cursor gone, a unit not found. OUTCOMED_REASON.
+# Something was not seen or not written: journal entries lost, a cursor or the bus gone, a unit not
+# found, a full disk. OUTCOMED_REASON.
 WITNESS_GAP = "841e605093fc4076aafb5c76656001f0"
 # The ledger cannot be used; it is left as it was found.
 LEDGER_REFUSED = "1415aaa6bdd04dc08a0673b6cd4ca8f5"

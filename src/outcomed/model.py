@@ -7,11 +7,15 @@ Time inside is microseconds since the epoch (`Usec`), as systemd has it.
 from __future__ import annotations
 
 import re
-import uuid
 from enum import StrEnum
 from typing import Literal, NewType
 
 import msgspec
+
+try:
+    from _sha1 import sha1 as _sha1  # CPython's own, without OpenSSL
+except ImportError:
+    from hashlib import sha1 as _sha1
 
 JobName = NewType("JobName", str)
 UnitName = NewType("UnitName", str)
@@ -29,7 +33,7 @@ JOB_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,200}")
 
 # Ids are derived, so that whoever reaches a conclusion first (the daemon, the daemon after a
 # crash, the OnFailure= hook while the daemon is down) gives it the same id.
-_NAMESPACE = uuid.UUID("2f6bd58c-6bb6-4d5a-9d39-0f4a4a1c9f51")
+_NAMESPACE = bytes.fromhex("2f6bd58c6bb64d5a9d390f4a4a1c9f51")
 
 Value = str | int | float | bool | None
 
@@ -265,14 +269,28 @@ class Delivery(Record, frozen=True):
 
 def run_id(job: JobName, boot_or_invocation_key: str) -> RunId:
     """The id of the run of `job` that systemd knows by this key."""
-    return RunId(uuid.uuid5(_NAMESPACE, f"run\0{job}\0{boot_or_invocation_key}").hex)
+    return RunId(_uuid5(f"run\0{job}\0{boot_or_invocation_key}").replace("-", ""))
 
 
 def alert_id(subject: str) -> str:
     """The id of the incident that this run (or unit and invocation) opened."""
-    return str(uuid.uuid5(_NAMESPACE, f"alert\0{subject}"))
+    return _uuid5(f"alert\0{subject}")
 
 
 def delivery_id(alert: str, state: str, sink: str) -> str:
     """The id of the message that tells `sink` that `alert` is in `state`."""
-    return str(uuid.uuid5(_NAMESPACE, f"delivery\0{alert}\0{state}\0{sink}"))
+    return _uuid5(f"delivery\0{alert}\0{state}\0{sink}")
+
+
+def fingerprint(data: bytes) -> str:
+    """Tells one content from another; it identifies, it protects nothing."""
+    return str(_sha1(data).hexdigest()[:32])
+
+
+def _uuid5(name: str) -> str:
+    """RFC 9562, 5.5. `uuid.uuid5` loads OpenSSL for it, 2.4 MB that the daemon would keep."""
+    digest = bytearray(_sha1(_NAMESPACE + name.encode("utf-8", "surrogateescape")).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

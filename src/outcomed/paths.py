@@ -1,4 +1,4 @@
-"""Where things lie on a node (outcomed(8), FILES). Functions take these as defaults, tests pass others."""
+"""Where things lie on a node (outcomed(8), FILES). Defaults; tests pass others."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Paths:
         return self.state / "checks"
 
     @property
-    def hooks(self) -> Path:
-        """Open alerts of units that have no job file."""
-        return self.state / "hooks"
+    def requests(self) -> Path:
+        """What others ask of the daemon: open alerts of units that have no job file."""
+        return self.spool / "in"
 
     @property
     def compiled(self) -> Path:

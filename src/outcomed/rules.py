@@ -127,6 +127,17 @@ def _read_finding(
     return Finding(label, Held.BROKEN, f"{seen.path}: {read.summary}", evidence)
 
 
+def seen_late(finding: Finding, window: Window, now: Usec) -> Finding:
+    """What is there now says something about an earlier run only if it is that run's file."""
+    mtime = finding.evidence.get("mtime")
+    if ".artifact" not in finding.rule or finding.state is Held.UNKNOWN:
+        return finding
+    if isinstance(mtime, int) and window.run_start - TICK <= mtime <= window.run_end + TICK:
+        return finding
+    late = f"looked at {say_duration(now - window.run_end)} late"
+    return Finding(finding.rule, Held.UNKNOWN, late, {**finding.evidence, "late": True})
+
+
 def duration(rule: model.Duration, label: str, run: Run) -> Finding:
     """Neither two seconds instead of twenty minutes, nor the other way round."""
     if run.duration is None:

@@ -343,7 +343,7 @@ def _why_file(directory: Path, ident: str) -> Path:
 
 def _names(directory: Path) -> list[str]:
     try:
-        return os.listdir(directory)  # noqa: PTH208 -- names, without a Path for each
+        return os.listdir(directory)
     except FileNotFoundError:
         return []  # tmpfiles.d has not run yet, so nothing was ever spooled
 

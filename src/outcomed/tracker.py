@@ -167,14 +167,13 @@ class Track(Record, frozen=True):
 _CODES = {1: "exited", 2: "killed", 3: "dumped"}
 
 
-def see(track: Track, seen: Seen) -> Track:
-    """Fold in a unit's state."""
+def see(track: Track, seen: Seen, *, asked: bool = False) -> Track:
+    """Fold in a unit's state, from its signal or, `asked`, from a question."""
     if not seen.invocation or not seen.left_idle or seen.sub == "auto-restart-queued":
         return track
     now = phase(seen.active, seen.sub)
     run = track.find(seen.invocation)
-    if run is None and now is Phase.ENDED and seen.left_idle_mono <= track.last_start:
-        # A start has its new id before anything else changes: these are the last run's times.
+    if run is None and now is Phase.ENDED and not _is_news(track, seen, asked):
         return track
     run = run or _begin(track, seen.invocation, seen.boot)
     attempt = replace(
@@ -191,6 +190,11 @@ def see(track: Track, seen: Seen) -> Track:
         last_trigger=max(track.last_trigger, seen.trigger_at),
         last_start=max(track.last_start, seen.left_idle_mono),
     )
+
+
+def _is_news(track: Track, seen: Seen, asked: bool) -> bool:
+    """A start has its new id before anything else changes: then these are the last run's times."""
+    return not seen.has_job if asked else seen.left_idle_mono > track.last_start
 
 
 def _ended_on_bus(attempt: Attempt, seen: Seen, *, restarting: bool) -> Attempt:

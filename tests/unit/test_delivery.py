@@ -88,6 +88,13 @@ def test_an_answered_message_does_not_hold_up_other_alerts() -> None:
     assert next_id(ops, at(3)) == "a"
 
 
+def test_a_message_that_chokes_its_sink_lets_the_others_go_first() -> None:
+    """It was answered, and the sink and the message are due at the same time."""
+    ops = lane(waiting("poison", 1), waiting("b", 2))
+    fail(ops, "poison", T0, answered=True)
+    assert next_id(ops, at(1)) == "b"
+
+
 def test_an_end_waits_for_its_beginning() -> None:
     ops = lane(waiting("begin", 1, "x"), waiting("end", 2, "x", "resolved"), waiting("y", 3))
     fail(ops, "begin", T0, answered=True)

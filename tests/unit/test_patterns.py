@@ -1,0 +1,67 @@
+"""Patterns are RE2, over bytes, in bounded time and silence."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outcomed import patterns
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line", "found"),
+    [
+        ("ERROR|partial", b"a partial dump", True),
+        ("^ERROR", b"no ERROR", False),
+        ("(?i)error", b"ERROR", True),
+        (r"gr.n", "grün".encode(), True),
+        ("[äö]$", "schön".encode(), False),
+        ("[äö]n$", "schön".encode(), True),
+        ("ERROR.*full", b"ERROR: disk \xff\xfe full", True),
+        ("größe", b"\xff " + "größe".encode(), True),
+        ("a", b"", False),
+        ("^$", b"", True),
+    ],
+)
+def test_search_finds_text_anywhere_in_the_bytes(pattern: str, line: bytes, found: bool) -> None:
+    assert patterns.compile_pattern(pattern).search(line) is found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("(", r"RE2 says: missing \)"),
+        ("(?<=a)b", "RE2 says: invalid perl operator"),
+        (r"(a)\1", "RE2 says: invalid escape sequence"),
+        ("((((a{100}){100}){100}){100})", "RE2 says"),
+        ("", "matches every line"),
+        ("x" * 4097, "longer than 4096"),
+        ("\udc80", "not valid Unicode"),
+    ],
+)
+def test_reason_is_given_and_nothing_is_written(
+    pattern: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        patterns.compile_pattern(pattern)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_hangs_python_does_not_hang_us() -> None:
+    pattern = patterns.compile_pattern(r"(\w+\s?)+$")
+    began = time.process_time()
+    assert not pattern.search(b"a" * 100_000 + b"!")
+    assert time.process_time() - began < 1
+
+
+@given(st.text(max_size=50) | st.text("()[]{}*+?|^$.\\ab1,-", max_size=30), st.binary(max_size=50))
+def test_any_text_is_a_pattern_or_a_value_error(text: str, line: bytes) -> None:
+    try:
+        pattern = patterns.compile_pattern(text)
+    except ValueError as error:
+        assert str(error)  # noqa: PT017  # either way is right
+    else:
+        assert pattern.search(line) in (True, False)

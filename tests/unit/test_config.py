@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,9 @@ from outcomed.model import JobName, UnitName
 from outcomed.paths import Paths
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-MAIN = "sinks: {ops: {type: webhook, url_credential: ops}, pager: {type: webhook, url_credential: p}}\n"
+MAIN = (
+    "sinks: {ops: {type: webhook, url_credential: o}, pager: {type: webhook, url_credential: p}}\n"
+)
 
 # Python 3.12 and later warn about any fork beside a thread, and pytest-xdist has one.
 may_fork = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -563,21 +566,29 @@ def test_child_keeps_yaml_and_its_friends_out_of_the_parent(node: Node) -> None:
 @pytest.mark.parametrize(
     ("deed", "said"),
     [
-        (lambda: os.abort(), "was killed by SIGABRT"),
+        (lambda: os.kill(os.getpid(), signal.SIGUSR1), "was killed by SIGUSR1"),
         (lambda: os._exit(7), "ended with status 7"),
-        (lambda: time.sleep(60), "took longer than"),
-        (lambda: [bytearray(1 << 28) for _ in range(8)], "ran out of memory"),
+        (lambda: os.kill(os.getpid(), signal.SIGXCPU), "used up its processor time"),
+        (lambda: bytearray(1 << 33), "ran out of memory"),
         (lambda: 1 / 0, "ended with ZeroDivisionError: division by zero"),
     ],
 )
 def test_death_of_the_child_is_a_problem_and_no_more(
     node: Node, monkeypatch: pytest.MonkeyPatch, deed: Callable[[], object], said: str
 ) -> None:
-    monkeypatch.setattr(config, "CHILD_SECONDS", 1.0)
     monkeypatch.setattr(config, "load", lambda *_, **__: deed())
     loaded = config.load_isolated(node.paths)
     assert (loaded.unread, loaded.main_broken) == (True, True)
     assert said in faults(loaded)[0]
+
+
+@may_fork
+def test_child_that_never_answers_is_ended(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "CHILD_SECONDS", 0.2)
+    monkeypatch.setattr(config, "load", lambda *_, **__: time.sleep(600))
+    loaded = config.load_isolated(node.paths)
+    assert loaded.unread
+    assert "took longer than" in faults(loaded)[0]
 
 
 @may_fork

@@ -149,17 +149,25 @@ def load_isolated(paths: Paths = PATHS, *, last_good: Config | None = None) -> L
 
 def check(paths: Paths = PATHS, files: Sequence[Path] = ()) -> list[Problem]:
     """All problems of the node's files, or of these, which may lie anywhere."""
+    return list(examine(paths, files).problems)
+
+
+def examine(paths: Paths = PATHS, files: Sequence[Path] = ()) -> Loaded:
+    """What the node's files say, or these, which may lie anywhere."""
     if not files:
-        return list(load(paths).problems)
+        return load(paths)
     problems: list[Problem] = []
     ignored: list[Problem] = []  # the node's own outcomed.yaml was not asked about
     defaults = _load_main(paths.config_file, ignored).defaults
+    jobs: list[Job | None] = []
+    sinks: tuple[Sink, ...] = ()
     for file in files:
         if file.name == "outcomed.yaml":
-            _load_main(file, problems, optional=False)
+            sinks += _load_main(file, problems, optional=False).sinks
         elif source := _source_of(file, problems):
-            _load_job(source, defaults, problems)
-    return problems
+            jobs.append(_load_job(source, defaults, problems))
+    config = Config(jobs=tuple(job for job in jobs if job is not None), sinks=sinks)
+    return Loaded(config=config, problems=tuple(problems))
 
 
 def cat(paths: Paths, job: str) -> list[tuple[Path, str]]:
@@ -437,7 +445,10 @@ def _is_ours(entry: os.DirEntry[str], problems: list[Problem]) -> bool:
 def _target(entry: os.DirEntry[str]) -> Path:
     """The file itself, or _MASK where it is a link there, as `systemctl mask` makes it."""
     path = Path(entry.path)
-    return _MASK if entry.is_symlink() and path.readlink() == _MASK else path
+    try:
+        return _MASK if entry.is_symlink() and path.readlink() == _MASK else path
+    except OSError:
+        return path  # changed while we look: reading it will tell
 
 
 def _bad_name(file: Path, name: str) -> Problem:

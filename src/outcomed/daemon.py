@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 from msgspec.structs import replace
 from systemd import daemon as sd
 
@@ -59,10 +60,12 @@ class Daemon:
         self.absent: dict[UnitName, str] = {}  # units of jobs that systemd could not load
         self.withheld: frozenset[JobName] = frozenset()
         self.templates: list[tuple[UnitName, Job]] = []
+        self.late = 0  # runs that could not be looked at any more, not told yet
         self.stop = False
         self.reload = False
         self._wake = _bind_wake(paths)
         self._signals_read, self._signals_write = _signal_pipe()
+        self._past: Iterator[None] = iter(())
         self._sweep_left = True
         self._sweep: Iterator[None] = iter(())
         self._due: dict[str, float] = {}  # what to do again, by name, at this monotonic time
@@ -89,7 +92,8 @@ class Daemon:
         )
         for marker in self.hooks.ended_meanwhile():
             self._recover(marker)
-        self.engine.note_cursor(now)
+        if not self.engine.progress.cursor:
+            self.engine.note_cursor(now)
         self._commit_and_tell()
         self._close_stale_states()
         self._tend_spool()
@@ -113,14 +117,22 @@ class Daemon:
     def _catch_up(self, now: Usec) -> None:
         with contextlib.suppress(JournalError):  # without journald there is nothing to wait for
             journal.synchronize()
-        gap = self.engine.catch_up(now)
-        if gap.reason:
+        self._past = self.engine.catch_up(now)
+        self._catch_up_on()
+
+    def _catch_up_on(self) -> None:
+        """A stretch of the past, once what the last one held is judged."""
+        if self.engine.waits():
+            return
+        was = self.engine.catching_up
+        next(self._past, None)
+        if was and not self.engine.catching_up and self.engine.gap:
             effects.log(
                 4,
-                f"the journal does not reach back to where it was last read: {gap.reason}; "
+                f"the journal does not reach back to where it was last read: {self.engine.gap}; "
                 "going on with what it still holds",
                 messages.WITNESS_GAP,
-                OUTCOMED_REASON=gap.reason,
+                OUTCOMED_REASON="cursor",
             )
 
     def _say_untold(self) -> None:
@@ -263,6 +275,8 @@ class Daemon:
         self.engine.look_around(now)
 
     def _say_problems(self, problems: tuple[configuration.Problem, ...]) -> None:
+        with contextlib.suppress(OSError):  # for `outcomectl status`; the journal has them all
+            spool.write_aside(self.paths.problems, msgspec.json.encode(problems))
         for problem in problems:
             what = configuration.render(problem, "outcomed").replace("\n", "; ")
             effects.log(
@@ -291,6 +305,7 @@ class Daemon:
                 self._take_requests()
             self._take_signals(self.engine.watch, now)
             self.engine.step(readable)
+            self._catch_up_on()
             self._sweep_on()
             self._commit_and_tell()
             self._do_due(now)
@@ -314,7 +329,8 @@ class Daemon:
         moments = [wait.until for wait in waits if wait is not None]
         moments += [*self._due.values(), *([beat] if beat is not None else [])]
         timeout: float | None = None
-        if self._sweep_left or any(wait is None or wait.done for wait in waits):
+        ready = self.engine.catching_up and not waits
+        if ready or self._sweep_left or any(wait is None or wait.done for wait in waits):
             timeout = 0
         elif moments:
             timeout = max(0.0, min(moments) - time.monotonic())
@@ -425,7 +441,7 @@ class Daemon:
         try:
             self.calls.reopen()
             self._connect()
-            self.engine.catch_up(now)
+            self._past = self.engine.catch_up(now)
         except BusError:
             self._due["reconnect"] = time.monotonic() + RETRY_BUS
 
@@ -451,6 +467,9 @@ class Daemon:
         for name in {run.job for run in starts} | {one.job.name for _, one in concluded}:
             if name in self.engine.jobs:
                 self._write_state(self.engine.jobs[name])
+        self.late += sum(one.judgement.witness == "late" for _, one in concluded)
+        if self.late and not self.engine.catching_up and not self.engine.waits():
+            self._say_late()
         for fault in faults:
             effects.log(4, f"{fault}; trying again", messages.WITNESS_GAP, OUTCOMED_REASON="disk")
         if faults:
@@ -458,6 +477,18 @@ class Daemon:
         if deliveries:
             self._collect_delivered()
         self._due.setdefault("rest", time.monotonic() + 61)
+
+    def _say_late(self) -> None:
+        """One notice for all that ended while nobody looked, and can no longer be looked at."""
+        runs = "1 run" if self.late == 1 else f"{self.late} runs"
+        effects.log(
+            5,
+            f"{runs} ended while outcomed was not there, too long ago to look at what they left; "
+            "'outcomectl history' lists them as unknown",
+            messages.WITNESS_GAP,
+            OUTCOMED_REASON="late",
+        )
+        self.late = 0
 
     def _write_state(self, watched: Watched) -> None:
         runs = [run for run in watched.track.runs if not run.ended]

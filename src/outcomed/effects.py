@@ -48,8 +48,9 @@ def log_verdict(seq: int, judgement: Judgement) -> None:
     if run.last_invocation is not None:
         fields["OBJECT_SYSTEMD_INVOCATION_ID"] = run.last_invocation
     klass = judgement.verdict.klass
+    # What nobody can look at any more is told once, as a number, by whoever caught up.
     log(
-        _PRIORITY[klass],
+        _PRIORITY[klass] if judgement.witness != "late" else 6,
         f"{run.job}: {judgement.verdict}: {judgement.summary}",
         messages.VERDICT[klass],
         **fields,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -48,6 +48,7 @@ from outcomed.tracker import Open, Phase, Seen, Told, Track
 
 SLICE = 500  # lines of output read before the other jobs have their turn: some 5 ms
 BATCH = 100  # replayed runs in one turn
+STRETCH = 1000  # of PID 1's entries: so much of the past is held in memory at a time
 SYNC_PATIENCE = 30.0  # seconds; journald under a flood answers late
 CHECK_PATIENCE = 620.0  # a little more than the check unit's own TimeoutStartSec=
 IDLE_JOURNAL = 60.0  # seconds after which the journal's files are let go
@@ -99,15 +100,9 @@ class Watched:
     again: bool = False
     adopted: int = 0  # Usec; what began before is history
     task: Task | None = None
+    windows: output.Windows | None = None
     log: LogSettings | None = None
     patterns: dict[str, Callable[[bytes], bool]] | None = None
-
-
-@dataclass(slots=True)
-class Gap:
-    """A stretch of the journal that is not there."""
-
-    reason: str = ""
 
 
 class Engine:
@@ -130,6 +125,8 @@ class Engine:
         self.watch: Watch | None = None
         self.turn = Turn()
         self.concluded: list[Concluded] = []
+        self.catching_up = False
+        self.gap = ""  # what is missing of the journal that was to be caught up with
         self.caught_up_at = Usec(0)  # what ended before is replayed, not witnessed
         self.progress = ledger.progress()
         self._cursors: list[tuple[str, Usec]] = []
@@ -266,27 +263,53 @@ class Engine:
 
     # --- the past -----------------------------------------------------------------------------
 
-    def catch_up(self, now: Usec) -> Gap:
-        """Read what the journal says about our units since the cursor. A replay is a no-op."""
-        gap = Gap()
+    def catch_up(self, now: Usec) -> Iterator[None]:
+        """Read what the journal says about our units since the cursor, a stretch at a time.
+
+        To be advanced whenever no examination is under way, so that memory stays flat. A replay
+        is a no-op. Each job's newest run waits for the end: until then nobody knows whether it
+        is the last one, which is looked at as it is now.
+        """
+        self.gap = ""
         self.caught_up_at = now
-        if self.progress.cursor:
-            begin = Usec(max(self.progress.at - LOOK_BACK, 0))
-            intact, entries = self.journal.told_since_cursor(self.progress.cursor, begin)
-            if not intact:
-                gap.reason = "the entry that the cursor points at is gone"
-            self._hear_all(entries)
+        self.catching_up = True
+        self._cursors.clear()
+        with journal.Journal() as source:
+            for number, told in enumerate(self._since_cursor(source), 1):
+                for watched in self.by_unit.get(told.unit, ()):
+                    self.hear(watched, told)
+                if number % STRETCH == 0:
+                    self._examine_all()
+                    yield
         self.look_around(now)
+        self.catching_up = False
         for watched in self.jobs.values():
             watched.track = tracker.lose(watched.track, self.boot)
-            if any(run.ended for run in watched.track.runs):
-                self.examine(watched)
-        return gap
+        self._examine_all()
+        yield
 
-    def _hear_all(self, entries: Iterable[Told]) -> None:
-        for told in entries:
-            for watched in self.by_unit.get(told.unit, ()):
-                self.hear(watched, told)
+    def _since_cursor(self, source: journal.Journal) -> Iterator[Told]:
+        """From the cursor, or from the start of the oldest run that the ledger has open."""
+        if not self.progress.cursor:
+            return iter(())  # the first start on this node: there is no past
+        fallback = Usec(max(self.progress.at - LOOK_BACK, 0))
+        intact, begin = source.at_cursor(self.progress.cursor, fallback)
+        if not intact:
+            self.gap = "the entry that the cursor points at is gone"
+        starts = [run.attempts[0].started for one in self.jobs.values() for run in one.track.runs]
+        return source.told_since(min([begin, *(start for start in starts if start is not None)]))
+
+    def _examine_all(self) -> None:
+        for watched in self.jobs.values():
+            if self._next_ended(watched) is not None:
+                self.examine(watched)
+
+    def _next_ended(self, watched: Watched) -> Open | None:
+        """The run that is to be judged next: a job's runs are judged in their order."""
+        runs = sorted(watched.track.runs, key=lambda run: run.attempts[0].started or 0)
+        if self.catching_up:
+            runs = runs[:-1]
+        return next((run for run in runs if run.ended), None)
 
     def look_around(self, now: Usec) -> None:
         """Ask systemd about every unit of ours that is not plainly at rest."""
@@ -339,17 +362,17 @@ class Engine:
     def _examine(self, watched: Watched) -> Steps:
         number = 0
         while True:
-            ended = [run for run in watched.track.runs if run.ended]
-            if not ended and watched.since is None:
+            run = self._next_ended(watched)
+            if run is None and (watched.since is None or self.catching_up):
                 return
             fault = ""
-            if not (ended and self._is_past(ended[0])):
+            if run is None or not self._is_past(run):
                 fault = yield from self._synchronize("")
-            if not ended or ended[0].last.result != "success":
+            if run is None or run.last.result != "success":
                 self._hear_recent(watched)
-                ended = [run for run in watched.track.runs if run.ended]
-            if ended:
-                yield from self._judge(watched, ended[0], fault)
+                run = self._next_ended(watched)
+            if run is not None:
+                yield from self._judge(watched, run, fault)
             number += 1
             if number % BATCH == 0:
                 yield None  # let the turn be committed
@@ -460,14 +483,21 @@ class Engine:
         settings = self._log_settings(watched)
         limit = self._rate_limit(settings)
         said = output.Output(self._patterns(watched), limit)
-        if run.invocation is None or run.started is None:
+        begin = run.started
+        if limit is not None and watched.windows is None and begin is not None:
+            begin = Usec(begin - limit.interval)  # the first look: what came before counts too
+        said.windows = watched.windows = watched.windows or {}
+        if run.invocation is None or run.started is None or begin is None:
             return said, output.Completeness("the run never began")
         source = self._journal()
         if settings is not None and settings.namespace:
             fault = (yield from self._synchronize(settings.namespace)) or fault
             source = journal.Journal(settings.namespace)
+        starts = (one.attempts[0].started for one in watched.track.runs)
+        later = min((at for at in starts if at is not None and at > run.started), default=None)
+        own = (run.started, later)
         try:
-            yield from self._scan(source, said, open_run, run, limit)
+            yield from self._scan(source, said, open_run, run.unit, begin, own)
         except JournalError as error:
             fault = error.fault
         finally:
@@ -480,15 +510,17 @@ class Engine:
         source: journal.Journal,
         said: output.Output,
         open_run: Open,
-        run: Run,
-        limit: output.RateLimit | None,
+        unit: UnitName,
+        begin: Usec,
+        own: tuple[Usec, Usec | None],
     ) -> Steps:
-        assert run.started is not None
         invocations = [one.invocation for one in open_run.attempts if one.invocation is not None]
-        begin = Usec(run.started - (limit.interval if limit is not None else 0))
-        for number, item in enumerate(source.lines(run.unit, invocations, begin), 1):
+        for number, item in enumerate(source.lines(unit, invocations, begin, own), 1):
             take_item(said, item)
             if number % SLICE == 0:
+                if source is self.journal:
+                    # Others have their turn now, and must not seek in what is being read here.
+                    self.journal = journal.Journal()
                 yield None
 
     def _patterns(self, watched: Watched) -> dict[str, Callable[[bytes], bool]]:
@@ -648,7 +680,7 @@ class Engine:
         """Write the turn. Returns what may be told now, with its sequence numbers."""
         if self.turn.is_empty:
             return []
-        if self.turn.judgements:
+        if self.turn.judgements and not self.catching_up:
             self.note_cursor(now)
         seqs = self.ledger.commit(self.turn)
         self.turn = Turn()

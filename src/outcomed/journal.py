@@ -127,10 +127,10 @@ class Journal:
                 hint="is journald running, and does it keep anything (Storage=)?",
             ) from error
 
-    def told_since_cursor(self, cursor: str, fallback: Usec) -> tuple[bool, Iterator[Told]]:
-        """PID 1's entries about units after this one, and whether the cursor still was there.
+    def at_cursor(self, cursor: str, fallback: Usec) -> tuple[bool, Usec]:
+        """Whether the cursor still points at an entry, and from when to read on.
 
-        A cursor that is gone (vacuum, power cut) lands anywhere: reading then begins `fallback`.
+        One that is gone (vacuum, power cut) lands anywhere: reading then begins at `fallback`.
         """
         reader = self._fresh()
         try:
@@ -138,8 +138,7 @@ class Journal:
             intact = bool(reader._next()) and bool(reader.test_cursor(cursor))
         except (ValueError, OSError):
             intact = False
-        begin = Usec(reader._get_realtime()) if intact else fallback
-        return intact, self.told_since(begin)
+        return intact, Usec(reader._get_realtime()) if intact else fallback
 
     def told_since(self, begin: Usec, unit: UnitName | None = None) -> Iterator[Told]:
         """PID 1's entries since this moment, about one unit or about all."""
@@ -156,9 +155,18 @@ class Journal:
                 yield told
 
     def lines(
-        self, unit: UnitName, invocations: Sequence[InvocationId], begin: Usec
+        self,
+        unit: UnitName,
+        invocations: Sequence[InvocationId],
+        begin: Usec,
+        own: tuple[Usec, Usec | None],
     ) -> Iterator[Line | Drop]:
-        """The unit's lines since this moment, those of these invocations marked as own."""
+        """The unit's lines since `begin`, those of these invocations marked as own.
+
+        journald looks the invocation up when it reads a line. A unit that ended just before is
+        gone by then, and its last lines carry no id at all (one short run in twelve): what came
+        while this run was the unit's newest is its own. Another run's id never is.
+        """
         reader = self._fresh()
         reader.add_match(f"_SYSTEMD_UNIT={unit}")
         reader.add_disjunction()
@@ -172,7 +180,7 @@ class Journal:
         while reader._next():
             entry = reader._get_all()
             if entry.get("_SYSTEMD_UNIT") == unit_bytes:
-                yield _line(reader, entry, wanted)
+                yield _line(reader, entry, wanted, own)
             elif entry.get("_TRANSPORT") == b"driver":
                 yield Drop(_number(entry.get("N_DROPPED"), 1))
 
@@ -200,8 +208,12 @@ def _told(reader: Any) -> Told | None:
     )
 
 
-def _line(reader: Any, entry: dict[str, Any], wanted: frozenset[bytes]) -> Line:
+def _line(
+    reader: Any, entry: dict[str, Any], wanted: frozenset[bytes], own: tuple[Usec, Usec | None]
+) -> Line:
     message = _first(entry.get("MESSAGE"))
+    at = Usec(reader._get_realtime())
+    invocation = _first(entry.get("_SYSTEMD_INVOCATION_ID"))
     message_id = entry.get("MESSAGE_ID")
     step = report = None
     if message_id == messages.JOB_STEP.encode():
@@ -209,9 +221,10 @@ def _line(reader: Any, entry: dict[str, Any], wanted: frozenset[bytes]) -> Line:
     elif message_id == messages.JOB_REPORT.encode():
         report = _first(entry.get("OUTCOMED_REPORT"))
     return Line(
-        at=Usec(reader._get_realtime()),
+        at=at,
         priority=_number(entry.get("PRIORITY"), 6),
-        own=_first(entry.get("_SYSTEMD_INVOCATION_ID")) in wanted,
+        own=invocation in wanted
+        or (not invocation and own[0] <= at and (own[1] is None or at < own[1])),
         message=message,
         step=step,
         report=report,

@@ -38,6 +38,12 @@ from outcomed.model import (
 if TYPE_CHECKING:
     import tempfile
 
+if TYPE_CHECKING:
+    import tempfile
+
+# What reading a damaged file raises, for those who may not know what it is made of.
+FAULTS = (sqlite3.Error, msgspec.DecodeError)
+
 APPLICATION_ID = 0x4F75_7463  # "Outc": what file(1) and we know the file by
 SCHEMA = 1
 

@@ -49,6 +49,11 @@ class Completeness(Record, frozen=True):
 _GROUP = (0, 0, 0, 1, 2, 3, 4, 5)
 
 
+# For each group, when its current interval began and how many messages it has let through. It is
+# the unit's, not the run's: what an earlier run wrote counts against the next one.
+Windows = dict[int, tuple[Usec, int]]
+
+
 @dataclass(slots=True)
 class Output:
     """The running state of a scan through one run's lines.
@@ -66,17 +71,17 @@ class Output:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     dropped: int = 0
     limit_reached: bool = False
-    _windows: dict[int, tuple[Usec, int]] = field(default_factory=dict)
+    windows: Windows = field(default_factory=dict)
 
     def count(self, at: Usec, priority: int) -> None:
         """Count a line of the unit, of this run or of an earlier one, against the limit."""
         if self.limit is None or self.limit.is_off:
             return
         group = _GROUP[priority] if 0 <= priority < len(_GROUP) else 4
-        begin, number = self._windows.get(group, (at, 0))
+        begin, number = self.windows.get(group, (at, 0))
         if at - begin > self.limit.interval:
             begin, number = at, 0
-        self._windows[group] = (begin, number + 1)
+        self.windows[group] = (begin, number + 1)
         if number + 1 >= self.limit.burst:
             self.limit_reached = True
 

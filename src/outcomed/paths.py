@@ -72,6 +72,11 @@ class Paths:
         return self.runtime / "deliver.sock"
 
     @property
+    def problems(self) -> Path:
+        """What was wrong with the files when the daemon last read them (config.Problem)."""
+        return self.runtime / "problems.json"
+
+    @property
     def bad(self) -> Path:
         """One flag file for each job with an open incident; outcome@.service tests it."""
         return self.runtime / "bad"

@@ -7,8 +7,10 @@ refuses is looked at in the check unit, which has a deadline.
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
+import select
 import stat
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -132,7 +134,7 @@ def _is_mounted(place: str) -> bool:
 
 def is_remote(rule: Artifact, unit: UnitName, host: Host) -> bool:
     """Whether looking could hang: some part of the way lies on a network or FUSE file system."""
-    remote = _remote_mounts()
+    remote = _mounts().remote()
     if not remote:
         return False
     paths = [_static_part(expand(rule.path, unit, host=host))]
@@ -163,17 +165,39 @@ def _leads_to(path: str, remote: frozenset[str]) -> bool:
     return False
 
 
-def _remote_mounts(table: str = "/proc/self/mountinfo") -> frozenset[str]:
-    """Mount points of remote file systems (proc_pid_mountinfo(5))."""
-    with open(table, encoding="utf-8", errors="surrogateescape") as lines:
-        return frozenset(
-            _unescape(fields[4])
-            for fields, _, rest in (
-                (left.split(" "), dash, right.split(" "))
-                for left, dash, right in (line.partition(" - ") for line in lines)
-            )
-            if rest[0] in _REMOTE or rest[0].startswith("fuse")
-        )
+class _Mounts:
+    """The mount table, read again only when the kernel says that it changed.
+
+    proc_pid_mountinfo(5) raises POLLPRI and POLLERR at a change since it was last read.
+    """
+
+    def __init__(self, table: str = "/proc/self/mountinfo") -> None:
+        self._table = open(table, "rb", buffering=0)  # noqa: SIM115 - kept, to be told of changes
+        self._poll = select.poll()
+        self._poll.register(self._table, select.POLLPRI)
+        self._remote: frozenset[str] | None = None
+
+    def remote(self) -> frozenset[str]:
+        """Mount points of remote file systems."""
+        if self._remote is None or self._poll.poll(0):
+            self._table.seek(0)
+            self._remote = _remote_in(self._table.readall().decode("utf-8", "surrogateescape"))
+        return self._remote
+
+
+@functools.cache
+def _mounts() -> _Mounts:
+    return _Mounts()
+
+
+def _remote_in(table: str) -> frozenset[str]:
+    found = set()
+    for line in table.splitlines():
+        left, _, right = line.partition(" - ")
+        kind = right.partition(" ")[0]
+        if kind in _REMOTE or kind.startswith("fuse"):
+            found.add(_unescape(left.split(" ")[4]))
+    return frozenset(found)
 
 
 def _unescape(path: str) -> str:

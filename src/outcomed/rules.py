@@ -121,6 +121,8 @@ def _read_finding(
     read: ReadResult,
     evidence: dict[str, Value],
 ) -> Finding:
+    if read.state == "unreadable":  # it may be good: the reader has limits of its own
+        return Finding(label, Held.UNKNOWN, f"{seen.path}: {read.summary}", evidence)
     if read.state == "whole" or (read.state == "empty" and rule.allow_empty):
         held = f"{seen.path}: {format_size(seen.size)}, {read.summary}"
         return Finding(label, Held.HELD, held, evidence)

@@ -44,6 +44,8 @@ _BETWEEN = frozenset(
     }
 )
 
+_WAITING = frozenset({"auto-restart", "auto-restart-queued"})
+
 
 def phase(active: str, sub: str) -> Phase:
     """Units as systemd 252 to 257 name their states (org.freedesktop.systemd1(5))."""
@@ -87,6 +89,7 @@ class What(Enum):
     PROCESS_ENDED = "a process ended badly"
     NOT_NEEDED = "skipped by ExecCondition="
     RESTARTING = "another attempt is scheduled"
+    STOPPED = "stopped"
 
 
 class Told(Record, frozen=True):
@@ -115,11 +118,16 @@ class Attempt(Record, frozen=True):
     ended: Usec | None = None
     ended_mono: Usec | None = None
     result: str | None = None
-    code: str | None = None
+    code: str | None = None  # of the main process
     status: int | None = None
-    command: str | None = None
+    blamed: str | None = None  # the command that ended badly first; ExecStart is the main process
+    blamed_code: str | None = None
+    blamed_status: int | None = None
     restarting: bool = False
-    seen_on_bus: bool = False
+    restart_mono: Usec | None = None  # when PID 1 said that there will be another attempt
+    started_on_bus: bool = False
+    ended_on_bus: bool = False  # the bus gave the time of its end
+    over_on_bus: bool = False  # the bus showed that there will be no other attempt
 
 
 class Open(Record, frozen=True):
@@ -149,6 +157,7 @@ class Track(Record, frozen=True):
     runs: tuple[Open, ...] = ()
     last_trigger: Usec = Usec(0)  # ActivationDetails is stale on a later start by hand
     last_start: Usec = Usec(0)  # monotonic; the newest start that the bus showed
+    retried: InvocationId | None = None  # the last attempt after which another was scheduled
 
     def find(self, invocation: InvocationId) -> Open | None:
         """The run that has an attempt of this id."""
@@ -176,12 +185,7 @@ def see(track: Track, seen: Seen, *, asked: bool = False) -> Track:
     if run is None and now is Phase.ENDED and not _is_news(track, seen, asked):
         return track
     run = run or _begin(track, seen.invocation, seen.boot)
-    attempt = replace(
-        _attempt(run, seen.invocation),
-        seen_on_bus=True,
-        started=seen.left_idle,
-        started_mono=seen.left_idle_mono,
-    )
+    attempt = _started_on_bus(run, _attempt(run, seen.invocation), seen)
     if now is not Phase.RUNNING:
         attempt = _ended_on_bus(attempt, seen, restarting=now is Phase.BETWEEN)
     run = _with_trigger(_put(run, attempt), track, seen)
@@ -189,29 +193,63 @@ def see(track: Track, seen: Seen, *, asked: bool = False) -> Track:
         _store(track, run),
         last_trigger=max(track.last_trigger, seen.trigger_at),
         last_start=max(track.last_start, seen.left_idle_mono),
+        retried=seen.invocation if now is Phase.BETWEEN else track.retried,
     )
 
 
 def _is_news(track: Track, seen: Seen, asked: bool) -> bool:
-    """A start has its new id before anything else changes: then these are the last run's times."""
-    return not seen.has_job if asked else seen.left_idle_mono > track.last_start
+    """A start has its new id before anything else changes: then these are the last run's times.
+
+    The signal of a real end comes again when systemd has done with the job.
+    """
+    return not seen.has_job and (asked or seen.left_idle_mono > track.last_start)
+
+
+def _started_on_bus(run: Open, attempt: Attempt, seen: Seen) -> Attempt:
+    # Between two attempts a unit leaves `inactive` once, before the next one begins: the time of
+    # that is nobody's start.
+    if (
+        attempt.started_on_bus
+        or attempt.invocation != run.attempts[0].invocation
+        or seen.sub in _WAITING
+    ):
+        return attempt
+    return replace(
+        attempt, started=seen.left_idle, started_mono=seen.left_idle_mono, started_on_bus=True
+    )
 
 
 def _ended_on_bus(attempt: Attempt, seen: Seen, *, restarting: bool) -> Attempt:
-    ended, mono = (
-        (seen.became_active, seen.became_active_mono)
-        if seen.active == "active"
-        else (seen.became_idle, seen.became_idle_mono)
-    )
-    return replace(
-        attempt,
-        ended=ended,
-        ended_mono=mono,
-        result=seen.result,
+    if attempt.over_on_bus:
+        return attempt  # a later stop, or `systemctl reset-failed`, is no news of the run
+    attempt = replace(
+        _with_end_time(attempt, seen),
         code=_CODES.get(seen.code, attempt.code),
         status=seen.status if seen.code else attempt.status,
         restarting=restarting,
+        over_on_bus=not restarting,
     )
+    if _is_of_the_attempt(attempt, seen):
+        return replace(attempt, result=seen.result)
+    return attempt
+
+
+def _with_end_time(attempt: Attempt, seen: Seen) -> Attempt:
+    if seen.active == "active":
+        ended, mono = seen.became_active, seen.became_active_mono
+    else:
+        ended, mono = seen.became_idle, seen.became_idle_mono
+    # With RestartMode=direct a unit does not become idle in between: that time is an earlier run's.
+    if attempt.ended_on_bus or not mono or mono < (attempt.started_mono or 0):
+        return attempt
+    return replace(attempt, ended=ended, ended_mono=mono, ended_on_bus=True)
+
+
+def _is_of_the_attempt(attempt: Attempt, seen: Seen) -> bool:
+    """Whether Result= still is what became of it, and of no later event."""
+    if attempt.result in (None, "success"):
+        return attempt.result is None or seen.result != "start-limit-hit"
+    return seen.result not in ("success", "start-limit-hit")
 
 
 def _with_trigger(run: Open, track: Track, seen: Seen) -> Open:
@@ -229,21 +267,49 @@ def _with_trigger(run: Open, track: Track, seen: Seen) -> Open:
 
 def hear(track: Track, told: Told) -> Track:
     """Fold in one of PID 1's entries."""
-    if told.invocation is None:
+    if is_refusal(told):
         return _hear_of_refusal(track, told)
+    if told.invocation is None:
+        return track
+    if told.what is What.RESTARTING:
+        track = replace(track, retried=told.invocation)
     if told.what is What.FAILED and told.result == "start-limit-hit":
         return _hear_of_start_limit(track, told)
     run = track.find(told.invocation)
-    if run is None and told.what is not What.STARTING and _is_late_news(track, told):
+    if run is None and told.what in _SAYS_TOO_LITTLE:
         return track
     run = run or _begin(track, told.invocation, told.boot)
     attempt = _HEAR[told.what](_attempt(run, told.invocation), told)
     return _store(track, _put(run, attempt))
 
 
-def _is_late_news(track: Track, told: Told) -> bool:
-    """An end whose beginning nobody saw says too little to make a run of it."""
-    return told.what in (What.PROCESS_ENDED, What.RESTARTING)
+# Of an attempt whose beginning nobody saw.
+_SAYS_TOO_LITTLE = frozenset({What.PROCESS_ENDED, What.RESTARTING, What.STOPPED})
+
+_REFUSED = frozenset({"assert", "dependency"})
+
+
+def is_refusal(told: Told) -> bool:
+    """A condition, an assertion or a dependency said no: there was a job, but no attempt.
+
+    The entry then carries no invocation id, or, where the unit was still loaded, the last run's.
+    """
+    if not told.job_id:
+        return False
+    if told.what is What.START_FAILED:
+        return told.invocation is None or told.result in _REFUSED
+    return told.what is What.STARTED and (told.invocation is None or _says_skipped(told.message))
+
+
+def _says_skipped(message: str) -> bool:
+    # 257: "x.service skipped, unmet condition check …"; 252: "… was skipped because of an …".
+    # "Condition check resulted in …" is said of ExecCondition=, in an attempt of its own.
+    return " skipped, " in message or " was skipped because " in message
+
+
+def outlives_its_run(told: Told) -> bool:
+    """Whether it says something even where the run whose id it carries was judged."""
+    return is_refusal(told) or told.what is What.RESTARTING or told.result == "start-limit-hit"
 
 
 def _starting(attempt: Attempt, told: Told) -> Attempt:
@@ -256,11 +322,13 @@ def _started(attempt: Attempt, told: Told) -> Attempt:
     # "Finished …" is said of a oneshot at its end, "Started …" of everything else at its start.
     if told.message.startswith("Finished "):
         return _end(attempt, told, "success")
+    if told.message.startswith("Condition check resulted in "):
+        return _not_needed(attempt, told)
     return _starting(attempt, told)
 
 
 def _start_failed(attempt: Attempt, told: Told) -> Attempt:
-    return attempt if attempt.result else _end(attempt, told, told.result or "failed")
+    return _end(_gave_up(attempt, told), told, told.result or "failed")
 
 
 def _ended_well(attempt: Attempt, told: Told) -> Attempt:
@@ -268,7 +336,18 @@ def _ended_well(attempt: Attempt, told: Told) -> Attempt:
 
 
 def _failed(attempt: Attempt, told: Told) -> Attempt:
-    return _end(attempt, told, told.result or "failed")
+    return _end(_gave_up(attempt, told), told, told.result or "failed")
+
+
+def _stopped(attempt: Attempt, told: Told) -> Attempt:
+    return _gave_up(attempt, told)
+
+
+def _gave_up(attempt: Attempt, told: Told) -> Attempt:
+    """What is said of an attempt after another one was scheduled says that there is none."""
+    if attempt.restart_mono is None or told.mono <= attempt.restart_mono:
+        return attempt
+    return replace(attempt, restarting=False)
 
 
 def _not_needed(attempt: Attempt, told: Told) -> Attempt:
@@ -278,26 +357,26 @@ def _not_needed(attempt: Attempt, told: Told) -> Attempt:
 def _end(attempt: Attempt, told: Told, result: str) -> Attempt:
     if attempt.ended is not None:
         return attempt
-    return replace(attempt, ended=told.at, ended_mono=told.mono, result=result)
+    return replace(attempt, ended=told.at, ended_mono=told.mono, result=attempt.result or result)
 
 
 def _process_ended(attempt: Attempt, told: Told) -> Attempt:
-    if told.command and told.command != "ExecStart":
-        return replace(
-            attempt,
-            command=told.command,
-            code=told.code or attempt.code,
-            status=signal_or_status(told.status) if told.status else attempt.status,
-        )
-    if attempt.code is not None:
-        return attempt
-    return replace(attempt, code=told.code or None, status=signal_or_status(told.status))
+    if attempt.blamed is not None or told.command == "ExecReload":
+        return attempt  # what fails after the first failure is its consequence
+    code, status = told.code or None, signal_or_status(told.status)
+    blamed = replace(
+        attempt, blamed=told.command or "ExecStart", blamed_code=code, blamed_status=status
+    )
+    if blamed.blamed == "ExecStart" and attempt.code is None:
+        return replace(blamed, code=code, status=status)
+    return blamed
 
 
 def _restarting(attempt: Attempt, told: Told) -> Attempt:
-    if attempt.seen_on_bus and attempt.ended is not None:
-        return attempt  # the bus's later word about what systemd decided stands
-    return replace(attempt, restarting=True)
+    if attempt.restart_mono is not None and told.mono <= attempt.restart_mono:
+        return attempt
+    # The bus's later word about what systemd decided stands.
+    return replace(attempt, restart_mono=told.mono, restarting=not attempt.over_on_bus)
 
 
 _HEAR = {
@@ -309,13 +388,11 @@ _HEAR = {
     What.PROCESS_ENDED: _process_ended,
     What.NOT_NEEDED: _not_needed,
     What.RESTARTING: _restarting,
+    What.STOPPED: _stopped,
 }
 
 
 def _hear_of_refusal(track: Track, told: Told) -> Track:
-    """A condition, an assertion or a dependency said no: there was a job, but no invocation."""
-    if told.what not in (What.STARTED, What.START_FAILED) or not told.job_id:
-        return track
     result = "condition" if told.what is What.STARTED else told.result or "failed"
     return _store(track, _refused(told, f"{told.boot}:{told.job_id}", result))
 
@@ -327,8 +404,10 @@ def _hear_of_start_limit(track: Track, told: Told) -> Track:
     """
     assert told.invocation is not None
     run = track.find(told.invocation)
-    if run is not None and run.last.restarting:
+    if run is not None and (run.last.restarting or run.last.restart_mono is not None):
         return _store(track, _put(run, replace(run.last, restarting=False)))
+    if told.invocation == track.retried:
+        return track  # that run was judged
     return _store(track, _refused(told, f"{told.boot}:limit:{told.mono}", "start-limit-hit"))
 
 
@@ -350,7 +429,9 @@ def _refused(told: Told, key: str, result: str) -> Open:
 def lose(track: Track, boot: BootId) -> Track:
     """The host restarted: what ran under another boot id has no end and will have none."""
     runs = tuple(
-        _put(run, replace(run.last, ended=run.last.started, result="lost"))
+        _put(
+            run, replace(run.last, ended=Usec(0), ended_mono=None, result="lost", restarting=False)
+        )
         if run.boot != boot and not run.ended
         else run
         for run in track.runs
@@ -361,6 +442,7 @@ def lose(track: Track, boot: BootId) -> Track:
 def as_run(track: Track, open_run: Open) -> Run:
     """What the ledger keeps of it. The result is the last attempt's, the start the first's."""
     first, last = open_run.attempts[0], open_run.last
+    code, status, command = _who_failed(last)
     clock = (first.started_mono, last.ended_mono)
     duration = None
     if open_run.ended and clock[0] is not None and clock[1] is not None and clock[1] >= clock[0]:
@@ -377,13 +459,20 @@ def as_run(track: Track, open_run: Open) -> Run:
         trigger=open_run.trigger,
         slot=open_run.slot,
         started=first.started,
-        finished=last.ended if open_run.ended else None,
+        finished=last.ended if open_run.ended and last.result != "lost" else None,
         duration=duration,
         result=last.result if open_run.ended else None,
-        exit_code=last.code,
-        exit_status=last.status,
-        command=last.command,
+        exit_code=code,
+        exit_status=status,
+        command=command,
     )
+
+
+def _who_failed(attempt: Attempt) -> tuple[str | None, int | None, str | None]:
+    """Code, status, and the command if it was not the main process that failed."""
+    if attempt.blamed in (None, "ExecStart") or attempt.result in (None, "success"):
+        return attempt.code, attempt.status, None
+    return attempt.blamed_code, attempt.blamed_status, attempt.blamed
 
 
 def resume(track: Track, run: Run) -> Track:

@@ -320,9 +320,7 @@ class Node:
             subprocess.run(
                 self.command_line(["sh", "-c", f"cat > {target}"]), stdin=package, check=True
             )
-        self.run(
-            f"{APT} install {target}; e=$?; rm -f {target}; exit $e", timeout=300
-        )
+        self.run(f"{APT} install {target}; e=$?; rm -f {target}; exit $e", timeout=300)
 
     def user(self, name: str = "somebody", *, manager: bool = True) -> User:
         """Make an unprivileged user, by default with a running user manager."""

@@ -6,6 +6,7 @@ all of them.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from tests.nodes.root import RootError, root_layers
 
 RESULTS = CHECKOUT / "build" / "results"
 ON_NODE = "/src"
+LIMIT = 480  # seconds for one step: all of them have thirty minutes
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,7 @@ class Counts:
 
 def pytest_on_host(name: str, *arguments: str) -> Counts:
     report = RESULTS / f"{name}.xml"
-    code = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *arguments], cwd=CHECKOUT
-    ).returncode
+    code = _run([sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *arguments])
     return _counted(report, code)
 
 
@@ -54,10 +54,20 @@ def pytest_on_node(name: str, *arguments: str) -> Counts:
     }
     with Node("full", binds={CHECKOUT: ON_NODE}) as node:
         argv = [*command, "--junit-xml=/var/tmp/report.xml", *arguments]
-        code = subprocess.run(node.command_line(argv, env=environment, cwd=ON_NODE)).returncode
+        code = _run(node.command_line(argv, env=environment, cwd=ON_NODE))
         if node.exists("/var/tmp/report.xml"):
             report.write_text(node.read("/var/tmp/report.xml"))
     return _counted(report, code)
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        return subprocess.run(
+            argv, cwd=CHECKOUT, stdin=subprocess.DEVNULL, timeout=LIMIT
+        ).returncode
+    except subprocess.TimeoutExpired:
+        print(f"not ended after {LIMIT} s, killed")
+        return -signal.SIGKILL
 
 
 def _counted(report: Path, code: int) -> Counts:
@@ -69,7 +79,8 @@ def _counted(report: Path, code: int) -> Counts:
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         total += Counts(max(tests - skipped - failed, 0), failed, skipped)
     # Interrupted, a broken conftest or no test at all: bad, though no test says so.
-    return total if code == 0 or total.failed else total + Counts(failed=1)
+    said = code == 0 or (code == 1 and total.failed)
+    return total if said else total + Counts(failed=1)
 
 
 def existing(*directories: str) -> Sequence[str]:

@@ -15,7 +15,7 @@ NOT_OURS = (
     *("/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd/catalog", "/var/lib/systemd/timers"),
 )
 
-# These are there after a purge and were not before: the user's, whose id must not be given out again.
+# These are there after a purge and were not before: a user's id must not be given out again.
 LEFT_BY_THE_USER = {
     "/etc/passwd-",
     "/etc/group-",
@@ -31,11 +31,12 @@ def files(node: Node) -> set[str]:
 
 
 def our_units(node: Node) -> list[str]:
-    """Every unit of ours that systemd knows of, in whatever state."""
-    listed = node.systemctl(
-        "list-units", "--all", "--plain", "--no-legend", "outcome*", "outcomed*"
-    ).stdout
-    return [line.split()[0] for line in listed.splitlines()]
+    """Every unit of ours that systemd knows of, in whatever state.
+
+    Until the purge Debian keeps the links of enabled units; what they name is then "not-found".
+    """
+    listed = node.systemctl("list-units", "--all", "--plain", "--no-legend", "outcome*").stdout
+    return [name for name, load, *_ in map(str.split, listed.splitlines()) if load != "not-found"]
 
 
 def open_incident(node: Node, job: str) -> None:

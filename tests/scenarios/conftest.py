@@ -136,8 +136,8 @@ class Site:
         unit = unit or f"{name}.service"
         last = self.verdicts(name, f"--unit={unit}")[-1]
         assert (last["OUTCOMED_VERDICT"], last["OUTCOMED_REASON"]) == (verdict, reason)
-        if state["run"] is not None:
-            of_run = self.verdicts(name, f"--unit={unit}", f"--invocation={state['run']}")
+        if (invocation := last.get("OBJECT_SYSTEMD_INVOCATION_ID")) is not None:
+            of_run = self.verdicts(name, f"--unit={unit}", f"--invocation={invocation}")
             assert [entry["MESSAGE"] for entry in of_run] == [last["MESSAGE"]]
         prefix = f"{name}: {verdict}: "
         assert last["MESSAGE"].startswith(prefix)

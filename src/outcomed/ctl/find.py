@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from outcomed import ledger
+from outcomed.ctl import shape
+from outcomed.ctl.term import safe
 from outcomed.errors import LedgerError, OutcomedError, UsageError
 from outcomed.ledger import JobRow, Reader, Stored
 from outcomed.model import Run
 from outcomed.paths import Paths
-
-from outcomed.ctl import shape
-from outcomed.ctl.term import safe
 
 _RUN = re.compile(r"[0-9a-f]{4,32}")
 _CANDIDATES = 8
@@ -49,7 +48,9 @@ def find(reader: Reader, word: str, paths: Paths) -> Found:
     prefix = word.replace("-", "").lower()
     runs = _by_id(reader, prefix) if _RUN.fullmatch(prefix) else []
     if len(runs) > 1:
-        raise _ambiguous(word, (f"{one.judgement.run.id} of {one.judgement.run.job}" for one in runs))
+        raise _ambiguous(
+            word, (f"{one.judgement.run.id} of {one.judgement.run.job}" for one in runs)
+        )
     if runs:
         job = runs[0].judgement.run.job
         return Found(next(row for row in rows if row.name == job), runs[0])

@@ -1,11 +1,20 @@
-"""What scripts read: the JSON of runs, jobs and incidents. Keys are a contract, and are only added."""
+"""What scripts read: the JSON of runs, jobs and incidents. A contract: keys are only added."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from outcomed.ledger import JobRow, Stored
-from outcomed.model import SECOND, Finding, Incident, Job, JobName, Judgement, Run, UnitName
+from outcomed.model import (
+    SECOND,
+    BootId,
+    Incident,
+    JobName,
+    Judgement,
+    Run,
+    RunId,
+    UnitName,
+)
 from outcomed.notify import rfc3339, shown_finding
 
 
@@ -76,7 +85,7 @@ def _never_ran(row: JobRow) -> dict[str, Any]:
     }
 
 
-_NO_RUN = Run(id="", job=JobName(""), unit=UnitName(""), key="", boot="")  # type: ignore[arg-type]
+_NO_RUN = Run(id=RunId(""), job=JobName(""), unit=UnitName(""), key="", boot=BootId(""))
 
 
 def incident(one: Incident | None) -> dict[str, Any] | None:
@@ -101,6 +110,3 @@ def by_run(history: list[Stored]) -> list[Stored]:
     for stored in history:
         newest.setdefault(stored.judgement.run.id, stored)
     return list(newest.values())
-
-
-__all__ = ["Finding", "Job", "by_run", "incident", "job", "run", "unit_of"]

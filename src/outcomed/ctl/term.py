@@ -42,8 +42,9 @@ class Screen:
         return symbol if self.utf8 else _PLAIN[symbol]
 
 
-_PLAIN = {"●": "*", "○": "o", "×": "x", "!": "!", "↻": ">", "✓": "+", "✗": "x", "?": "?", "-": "-"}
-MARK = {Klass.GOOD: "●", Klass.NEUTRAL: "○", Klass.WARNING: "!", Klass.BAD: "×"}
+_BAD = "\N{MULTIPLICATION SIGN}"  # as systemctl marks a failed unit
+_PLAIN = {"●": "*", "○": "o", _BAD: "x", "!": "!", "↻": ">", "✓": "+", "✗": "x", "?": "?", "-": "-"}
+MARK = {Klass.GOOD: "●", Klass.NEUTRAL: "○", Klass.WARNING: "!", Klass.BAD: _BAD}
 
 
 def this_screen(environment: Mapping[str, str] | None = None) -> Screen:
@@ -157,8 +158,10 @@ def table(
     for row in shown:
         parts = []
         for number, cell in enumerate(row):
-            text = cell.text if screen.width is None else fit(
-                cell.text, widths[number], ellipsis=ellipsis
+            text = (
+                cell.text
+                if screen.width is None
+                else fit(cell.text, widths[number], ellipsis=ellipsis)
             )
             pad = " " * (widths[number] - cells(text)) if number < len(row) - 1 else ""
             parts.append(screen.paint(text, cell.color) + pad)
@@ -199,9 +202,7 @@ def encode_json(value: Any, form: Json) -> str:
         if letter.isprintable():
             return letter
         units = letter.encode("utf-16-be")
-        return "".join(
-            f"\\u{units[n : n + 2].hex()}" for n in range(0, len(units), 2)
-        )
+        return "".join(f"\\u{units[n : n + 2].hex()}" for n in range(0, len(units), 2))
 
     return _NOT_SHOWN.sub(escaped, text)
 
@@ -235,15 +236,13 @@ def _page(text: str) -> bool:
         if is_secure:
             environment["LESSSECURE"] = "1"
         # errors: what the encoding lacks must not end us with half of the answer shown
-        subprocess.run(
-            command, input=text.encode("utf-8", "replace"), env=environment, check=False
-        )
+        subprocess.run(command, input=text.encode("utf-8", "replace"), env=environment, check=False)
         return True
     return False
 
 
 def _is_secure() -> bool:
-    """Whether the pager must not be a way to a shell: under sudo, unless somebody said otherwise."""
+    """Whether the pager must be no way to a shell: under sudo, unless somebody said otherwise."""
     wish = os.environ.get("SYSTEMD_PAGERSECURE", "").lower()
     if wish:
         return wish not in ("0", "no", "n", "false", "f", "off")

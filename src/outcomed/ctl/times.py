@@ -1,4 +1,4 @@
-"""Moments and durations as systemd shows them; the clock is an argument, the time zone is the reader's."""
+"""Moments and durations as systemd shows them. The clock is an argument, the zone the reader's."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def ran(duration: Usec | None) -> str:
     if duration is None:
         return "-"
     accuracy = MINUTE if duration >= HOUR else SECOND if duration >= MINUTE else MILLISECOND
-    return format_duration(duration - duration % accuracy, accuracy) if duration >= accuracy else "0"
+    return (
+        format_duration(duration - duration % accuracy, accuracy) if duration >= accuracy else "0"
+    )
 
 
 _DAYS = {"today": 0, "yesterday": 1}

@@ -1,0 +1,153 @@
+"""How a rule and what it saw are put before a person."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from outcomed.ctl import times
+from outcomed.ctl.term import DIM, GREEN, RED, YELLOW, Screen, safe, wrap
+from outcomed.model import (
+    Artifact,
+    Duration,
+    Finding,
+    Held,
+    Job,
+    Journal,
+    Report,
+    Rule,
+    Usec,
+    Value,
+)
+from outcomed.quantities import format_duration, format_size
+
+_STATES = {Held.HELD: ("✓", GREEN), Held.BROKEN: ("✗", RED), Held.UNKNOWN: ("?", YELLOW)}
+_LABEL = re.compile(r"outcome\[(\d+)\]\.")
+_INDENT = "      "
+
+
+def rule_of(job: Job | None, label: str) -> Rule | None:
+    """The rule that a finding's name stands for."""
+    match = _LABEL.match(label)
+    if job is None or match is None or int(match[1]) >= len(job.outcome):
+        return None
+    return job.outcome[int(match[1])]
+
+
+def expected(rule: Rule) -> str:
+    """What the rule asks for, in words."""
+    match rule:
+        case Artifact():
+            return "; ".join(_artifact_wishes(rule))
+        case Duration():
+            return " and ".join(
+                f"{word} {format_duration(limit)}"
+                for word, limit in (("at least", rule.at_least), ("at most", rule.at_most))
+                if limit is not None
+            )
+        case Report():
+            return rule.expression
+        case Journal():
+            if rule.never is not None:
+                return f"no line that matches {rule.never}"
+            return f"a line that matches {rule.expect}"
+
+
+def _artifact_wishes(rule: Artifact) -> Iterator[str]:
+    yield {
+        "run": f"{rule.path}, written by this run",
+        "period": f"{rule.path}, written since the timer's elapse before",
+        "any": rule.path,
+    }[rule.written_by]
+    if rule.min_size is not None:
+        yield f"at least {format_size(rule.min_size)}"
+    if rule.max_size is not None:
+        yield f"at most {format_size(rule.max_size)}"
+    if rule.format is not None:
+        yield f"whole as {rule.format}" + ("" if rule.allow_empty else " and not empty")
+    if rule.on_filesystem is not None:
+        yield f"on the file system of {rule.on_filesystem}"
+
+
+def show(
+    screen: Screen, findings: Iterable[Finding], job: Job | None, now: Usec, *, brief: bool = False
+) -> Iterator[str]:
+    """Each finding: a mark, what was seen, what was expected, and the evidence."""
+    for finding in findings:
+        symbol, color = _STATES[finding.state]
+        head = f"  {screen.mark(symbol)} "
+        lines = wrap(safe(f"{finding.rule}: {finding.summary}"), screen, head, "    ")
+        lines[0] = head.replace(head.strip(), screen.paint(head.strip(), color)) + lines[0][4:]
+        yield from lines
+        if brief:
+            continue
+        rule = rule_of(job, finding.rule)
+        if rule is not None:
+            yield from wrap(safe(expected(rule)), screen, f"{_INDENT}expected: ")
+        told = _evidence(finding, now)
+        if told:
+            yield from wrap(told, screen, f"{_INDENT}seen: ")
+
+
+def not_looked_at(screen: Screen, job: Job, findings: Sequence[Finding]) -> Iterator[str]:
+    """The rules that have no finding: nobody looked, and that is said."""
+    seen = {finding.rule for finding in findings}
+    for index, rule in enumerate(job.outcome):
+        label = f"outcome[{index}].{type(rule).__name__.lower()}"
+        if label not in seen:
+            head = f"  {screen.mark('-')} "
+            for line in wrap(f"{label}: not looked at", screen, head, "    "):
+                yield screen.paint(line, DIM)
+            yield from wrap(safe(expected(rule)), screen, f"{_INDENT}expected: ")
+
+
+def _evidence(finding: Finding, now: Usec) -> str:
+    """What the sentence does not say already."""
+    if finding.rule == "result":
+        return ""
+    shown = [
+        f"{key.replace('_', ' ')} {value}"
+        for key, value in (
+            (key, _shown(key, value, now)) for key, value in finding.evidence.items()
+        )
+        if key != "line" and not (key == "path" and value in finding.summary)
+    ]
+    return safe(", ".join(shown))
+
+
+def _shown(key: str, value: Value, now: Usec) -> str:
+    match value:
+        case bool() | None:
+            return {True: "yes", False: "no", None: "none"}[value]
+        case int() if key == "mtime":
+            return times.since(Usec(value), now)
+        case int() if key in ("size", "bytes") or key.endswith(("_size", "_bytes")):
+            return f"{format_size(value)} ({value} bytes)" if value >= 1024 else f"{value} bytes"
+        case float() if key == "duration_s":
+            return times.ran(Usec(round(value * 1_000_000)))
+        case _:
+            return str(value)
+
+
+def compared(then: Sequence[Finding], now: Sequence[Finding]) -> Iterator[str]:
+    """Quantities that both runs have evidence of, and that differ."""
+    before = {finding.rule: finding.evidence for finding in then}
+    for finding in now:
+        old = before.get(finding.rule, {})
+        for key, value in finding.evidence.items():
+            was = old.get(key)
+            if key in _NOT_COMPARED or not _is_number(value) or not _is_number(was):
+                continue
+            if was != value:
+                zero = Usec(0)
+                yield safe(
+                    f"{finding.rule} {key.replace('_', ' ')}: "
+                    f"{_shown(key, was, zero)} then, {_shown(key, value, zero)} now"
+                )
+
+
+_NOT_COMPARED = frozenset({"mtime"})
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

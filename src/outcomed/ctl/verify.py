@@ -1,0 +1,163 @@
+"""`outcomectl verify`: look at the outcome now, and say. Writes nothing.
+
+Artifacts are looked at as they are now, against the last run on record. What the run said, and how
+long it took, is as it was. So a failure that was mended shows as mended, and the verdict on the
+run stands: the ledger has one writer, and that is not us.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from outcomed import check, output, rules, verdicts
+from outcomed.ctl import findings, shape, times
+from outcomed.ctl.find import find, reading, under_way
+from outcomed.ctl.options import Call
+from outcomed.ctl.term import COLOR, MARK, YELLOW, encode_json, safe, say, wrap
+from outcomed.errors import EXIT_BAD, EXIT_FINE, EXIT_NO_ANSWER, OutcomedError
+from outcomed.ledger import Reader
+from outcomed.model import (
+    DAY,
+    Artifact,
+    Duration,
+    Finding,
+    Held,
+    Job,
+    Journal,
+    Judgement,
+    Klass,
+    Report,
+    Rule,
+    Run,
+    Usec,
+    Verdict,
+)
+from outcomed.specifiers import Host, this_host
+
+
+def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
+    parser.add_argument("job", metavar="JOB", help="a job, or its unit")
+    parser.epilog = (
+        "Artifacts are looked at as they are now; report, journal and duration are those of\n"
+        "the last run. Exits with 1 if that is bad, with 3 if it could not be seen."
+    )
+
+
+def run(call: Call) -> int:
+    with reading(call.paths) as reader:
+        row = find(reader, call.options.job, call.paths).row
+        if row.config is None:
+            raise OutcomedError(f"{row.name} has no job file any more, so nothing is expected")
+        if row.last is None:
+            raise OutcomedError(
+                f"{row.name} has not run since it is watched: there is nothing to look at",
+                hint=f"'systemctl start {row.config.unit}' runs it now",
+            )
+        last = row.last.judgement
+        period = _period_start(reader, last.run)
+        running = under_way(reader).get(row.name)
+    now = look(row.config, last, period, this_host(), call.now)
+    if call.json:
+        print(encode_json(shape.run(now), call.json))
+    else:
+        say(_shown(row.config, last, now, running, call), call.screen, pager=call.pager)
+    match now.verdict.klass:
+        case Klass.BAD:
+            return EXIT_BAD
+        case Klass.WARNING:
+            return EXIT_NO_ANSWER
+        case _:
+            return EXIT_FINE
+
+
+def _period_start(reader: Reader, last: Run) -> Usec:
+    """The elapse before the run's own, as the ledger has it; else a day before."""
+    own = last.slot or last.started or last.finished or Usec(0)
+    slots = (stored.judgement.run.slot for stored in reader.history(last.job, 50))
+    before = next((slot for slot in slots if slot is not None and slot < own), None)
+    return before if before is not None else Usec(max(own - DAY, 0))
+
+
+def look(job: Job, last: Judgement, period: Usec, host: Host, now: Usec) -> Judgement:
+    """What would be said of the last run if it ended now."""
+    from outcomed.config import rules_hash
+
+    ident = rules_hash(job)
+    is_proof = last.verdict is Verdict.ALREADY_DONE or last.reason == "already-done"
+    recorded = {one.rule: one for one in last.findings} if last.rules_hash == ident else {}
+    started = last.run.started or last.at
+    window = rules.Window(run_start=started, run_end=last.run.finished or now, period_start=period)
+    found = []
+    for index, rule in enumerate(job.outcome):
+        label = rules.name(index, rule)
+        if is_proof:
+            if not isinstance(rule, Artifact):
+                continue
+            proof = replace(rule, written_by="period")
+            found.append(_look_at(proof, label, last.run, window, host))
+            continue
+        found.append(_finding(rule, label, last, window, host, recorded.get(label)))
+    weighed = verdicts.weigh(job, last.run, tuple(found), already=is_proof)
+    return replace(
+        last,
+        verdict=weighed.verdict,
+        reason=weighed.reason,
+        summary=weighed.summary,
+        findings=(verdicts.result_finding(last.run), *found),
+        rules_hash=ident,
+        witness="by-hand",
+        at=now,
+    )
+
+
+def _finding(
+    rule: Rule,
+    label: str,
+    last: Judgement,
+    window: rules.Window,
+    host: Host,
+    recorded: Finding | None,
+) -> Finding:
+    match rule:
+        case Artifact():
+            return _look_at(rule, label, last.run, window, host)
+        case Duration():
+            return rules.duration(rule, label, last.run)
+        case Report():
+            is_gap = recorded is not None and recorded.state is Held.UNKNOWN
+            whole = output.Completeness("its output was incomplete" if is_gap else "")
+            return rules.report(rule, label, last.report, [], whole)
+        case Journal():
+            if recorded is not None:
+                return recorded
+            return Finding(label, Held.UNKNOWN, "no run has been looked at by this rule yet")
+
+
+def _look_at(rule: Artifact, label: str, last: Run, window: rules.Window, host: Host) -> Finding:
+    try:
+        return check.look_at(rule, label, last.unit, window, host)
+    except ValueError as error:  # a specifier that has no value here
+        return Finding(label, Held.UNKNOWN, f"{rule.path}: {error}")
+
+
+def _shown(
+    job: Job, last: Judgement, now: Judgement, running: Run | None, call: Call
+) -> Iterator[str]:
+    screen, klass = call.screen, now.verdict.klass
+    text = f"{job.name}: {now.verdict} now: {safe(now.summary)}"
+    for line in wrap(text, screen, f"{screen.mark(MARK[klass])} ", "  "):
+        yield screen.paint(line, COLOR[klass])
+    ended = times.since(last.run.finished or last.at, call.now)
+    yield from wrap(f"Against its run of {ended}, which was {last.verdict}.", screen, "  ")
+    if running is not None:
+        note = "A run is under way: what it has not written yet is that other run's."
+        for line in wrap(note, screen, "  "):
+            yield screen.paint(line, YELLOW)
+    yield ""
+    yield from findings.show(screen, now.findings, job, call.now)
+    if now.verdict.klass is not last.verdict.klass:
+        yield ""
+        yield from wrap(f"On record it stays {last.verdict}; the next run is judged anew.", screen)

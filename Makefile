@@ -17,7 +17,7 @@ demo: host ## see it: a job that lies about its backup, and what outcomed says (
 	@$(PYTHON) -m tests.demo
 
 test: $(VENV)/.ready ## linters and unit tests on this host; needs no root
-	@$(VENV_PYTHON) -m pytest tests/unit
+	@$(VENV_PYTHON) -m pytest -n auto tests/unit
 
 check: host $(VENV)/.ready ## everything: unit, adapters, scenarios on booted nodes, the package (root)
 	@$(VENV_PYTHON) -m tests.nodes check

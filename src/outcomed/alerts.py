@@ -38,6 +38,16 @@ class Change(Record, frozen=True):
     closed: Incident | None = None
     tell: Literal["firing", "resolved"] | None = None
 
+    @property
+    def messages(self) -> tuple[tuple[Literal["firing", "resolved"], Incident], ...]:
+        """What is due, in order. A told warning that became worse is resolved before that fires."""
+        due: list[tuple[Literal["firing", "resolved"], Incident]] = []
+        if self.closed is not None and self.closed.told:
+            due.append(("resolved", self.closed))
+        if self.tell == "firing" and self.standing.incident is not None:
+            due.append(("firing", self.standing.incident))
+        return tuple(due)
+
 
 # `unproven` proves that the job runs again, and nothing about its outcome.
 _CLOSED_BY_UNPROVEN = frozenset(
@@ -83,15 +93,16 @@ def _bad(
 ) -> Change:
     number = standing.bad_in_a_row + 1
     known = standing.incident
-    if known is not None and (known.told and known.verdict.klass is Klass.BAD):
+    if known is not None and known.told and known.verdict.klass is Klass.BAD:
         return Change(Standing(known, number))
     told = number >= alerts.after
     if known is not None and known.verdict.klass is Klass.BAD:
         # Open since the first bad verdict, and nobody was told yet: `after` is counting.
         incident = replace(known, told=told)
         return Change(Standing(incident, number), opened=None, tell="firing" if told else None)
+    if known is not None and not told:
+        return Change(Standing(known, number))  # the warning stands while `after` is counting
     incident = _open(judgement, severity, told=told)
-    # A warning that becomes worse is closed in silence: what opens instead is told.
     superseded = replace(known, closed=judgement.at) if known is not None else None
     return Change(
         Standing(incident, number),
@@ -106,8 +117,13 @@ def _warning(standing: Standing, judgement: Judgement) -> Change:
         return Change(standing)  # history that nobody can look at any more never pages
     number = standing.unknown_in_a_row + 1
     counted = replace(standing, unknown_in_a_row=number)
-    if number < 2 or standing.incident is not None:
+    known = standing.incident
+    if number < 2 or (known is not None and known.told):
         return Change(counted)
+    if known is not None:
+        # `after` was counting bad ones; now nobody can see any more how it goes.
+        incident = replace(known, told=True)
+        return Change(replace(counted, incident=incident), tell="firing")
     incident = _open(judgement, "warning", told=True)
     return Change(replace(counted, incident=incident), opened=incident, tell="firing")
 

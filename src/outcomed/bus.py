@@ -33,6 +33,8 @@ def _dbuslib() -> Any:
 
 
 dbuslib = _dbuslib()
+# dbuslib.DBusError is a function that picks one of these.
+_DBusError: type[Exception] = importlib.import_module("pystemd.dbusexc").DBusBaseError
 
 MATCHES_A_CONNECTION = 500  # of the 512 that dbus-daemon allows; the rest are for Reloading etc.
 
@@ -76,7 +78,7 @@ def _open() -> Any:
     bus = dbuslib.DBus()
     try:
         bus.open()
-    except dbuslib.DBusError as error:
+    except _DBusError as error:
         raise BusError(f"the system bus does not answer: {error}") from error
     return bus
 
@@ -130,7 +132,7 @@ class Watch:
                 first.match(_MANAGER_PATH, _MANAGER, b"UnitNew")
             for unit in units:
                 self.add(unit)
-        except (BusError, dbuslib.DBusError) as error:
+        except (BusError, _DBusError) as error:
             self.close()
             raise BusError(f"the system bus does not answer: {error}") from error
 
@@ -161,7 +163,7 @@ class Watch:
         """To be polled. BusError: a connection is gone."""
         try:
             numbers = [connection.fileno() for connection in self._connections]
-        except dbuslib.DBusError as error:
+        except _DBusError as error:
             raise BusError(str(error)) from error
         if any(number < 0 for number in numbers):
             raise BusError("the connection is closed")
@@ -178,7 +180,7 @@ class Watch:
         for connection in self._connections:
             try:
                 connection.process()
-            except dbuslib.DBusError as error:
+            except _DBusError as error:
                 yield Lost(str(error))
                 return
             raw, connection.raw[:] = list(connection.raw), []
@@ -292,7 +294,7 @@ class Calls:
     def _ask(self, question: Callable[[], Any]) -> Any:
         try:
             return question()
-        except dbuslib.DBusError as error:
+        except _DBusError as error:
             raise BusError(f"systemd does not answer: {error}") from error
 
     def resolve(self, units: Sequence[UnitName]) -> dict[UnitName, tuple[UnitName, str]]:
@@ -363,12 +365,14 @@ class Calls:
             interval=Usec(int(self._property(unit, _SERVICE, b"LogRateLimitIntervalUSec", b"t"))),
         )
 
-    def last_elapse(self, unit: UnitName) -> Usec | None:
-        """When a timer last started this unit; None where no timer does."""
-        triggers = self._property(unit, _UNIT, b"TriggeredBy", b"as")
-        timers = [UnitName(bytes(name).decode()) for name in triggers if name.endswith(b".timer")]
-        moments = [int(self._property(timer, _TIMER, b"LastTriggerUSec", b"t")) for timer in timers]
-        return Usec(max(moments)) if any(moments) else None
+    def timers(self, unit: UnitName) -> tuple[UnitName, ...]:
+        """The timers that start this unit, as far as they are loaded."""
+        names = self._property(unit, _UNIT, b"TriggeredBy", b"as")
+        return tuple(UnitName(bytes(name).decode()) for name in names if name.endswith(b".timer"))
+
+    def last_trigger(self, timer: UnitName) -> Usec:
+        """When this timer elapsed last; 0 if it has not."""
+        return Usec(int(self._property(timer, _TIMER, b"LastTriggerUSec", b"t")))
 
     def start(self, unit: UnitName) -> None:
         """Queue a start; what becomes of it shows in the unit's signals."""

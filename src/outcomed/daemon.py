@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -173,7 +173,8 @@ class Daemon:
         self.withheld = loaded.broken | loaded.masked
         self.templates = [(job.unit, job) for job in config.jobs if job.is_template]
         self._resolve(config.jobs)
-        wanted = {job.name: job for job in self._instances(config.jobs)}
+        known = {row.config.unit for row in rows.values() if row.config is not None}
+        wanted = {job.name: job for job in self._instances(config.jobs, known)}
         for name in [name for name in self.engine.jobs if name not in wanted]:
             self._drop(name, now)
         for name, job in wanted.items():
@@ -210,13 +211,17 @@ class Daemon:
                 )
         self.absent = absent
 
-    def _instances(self, jobs: tuple[Job, ...]) -> Iterator[Job]:
+    def _instances(self, jobs: tuple[Job, ...], known: Collection[UnitName] = ()) -> Iterator[Job]:
+        """The jobs as units. An instance that ran once stays a job while its template is one:
+        that systemd has unloaded it says nothing about its incident."""
         explicit = {job.name for job in jobs}
+        known = {*known, *self.engine.by_unit}
         for job in jobs:
             if not job.is_template:
                 yield _with_unit(job, self.resolved.get(job.unit, job.unit))
                 continue
-            for unit in self.calls.instances(job.unit):
+            seen = {unit for unit in known if configuration.template_of(unit) == job.unit}
+            for unit in sorted(seen.union(self.calls.instances(job.unit))):
                 instance = configuration.instantiate(job, unit)
                 if instance.name not in explicit and instance.name not in self.withheld:
                     yield instance

@@ -101,6 +101,7 @@ class Watched:
     adopted: int = 0  # Usec; what began before is history
     task: Task | None = None
     windows: output.Windows | None = None
+    timers: tuple[UnitName, ...] | None = None
     log: LogSettings | None = None
     patterns: dict[str, Callable[[bytes], bool]] | None = None
 
@@ -185,7 +186,7 @@ class Engine:
         """systemd read its units again: nothing that was cached about them holds."""
         self.journald = None
         for watched in self.jobs.values():
-            watched.log = None
+            watched.log = watched.timers = None
 
     # --- observations -------------------------------------------------------------------------
 
@@ -199,6 +200,7 @@ class Engine:
     def _see(self, watched: Watched, seen: Seen, now: Usec, *, asked: bool) -> None:
         before = watched.track
         if not self._is_old_news(watched, seen.invocation):
+            seen = self._with_elapse(watched, seen)
             watched.track = tracker.see(before, seen, asked=asked)
         run = watched.track.find(seen.invocation)
         if watched.track != before and run is not None:
@@ -208,10 +210,35 @@ class Engine:
                 self.examine(watched)
         elif seen.has_job:
             watched.wished = watched.wished or run is None
-        elif watched.wished:
+        elif watched.wished or not (asked or seen.invocation):
+            # Or it never ran: the signal of a job that its dependencies ended may be the only one.
             watched.wished = False
             watched.since = Usec(now - LOOK_BACK)
             self.examine(watched)
+
+    def _with_elapse(self, watched: Watched, seen: Seen) -> Seen:
+        """Ask the timers, once for each start, whether it was one of them.
+
+        ActivationDetails would say so, but keeps what it said of the first start for as long as
+        the unit stays loaded (257), which under a timer is always.
+        """
+        if watched.track.find(seen.invocation) is not None or not seen.left_idle:
+            return seen
+        timer, at = self._newest_elapse(watched)
+        if at <= watched.track.last_trigger or at > seen.left_idle:
+            return replace(seen, trigger="", trigger_at=Usec(0)) if seen.trigger_at else seen
+        return replace(seen, trigger=timer, trigger_at=at)
+
+    def _newest_elapse(self, watched: Watched) -> tuple[str, Usec]:
+        """The job's timer that elapsed last, and when; 0 if none has."""
+        try:
+            if watched.timers is None:
+                watched.timers = self.calls.timers(watched.job.unit)
+            elapses = [(self.calls.last_trigger(timer), timer) for timer in watched.timers]
+        except BusError:
+            return "", Usec(0)  # a timer or unit that was removed meanwhile
+        at, timer = max(elapses, default=(Usec(0), ""))
+        return timer, at
 
     def _is_old_news(self, watched: Watched, invocation: InvocationId | None) -> bool:
         if not invocation or watched.track.find(invocation) is not None:
@@ -220,7 +247,7 @@ class Engine:
 
     def hear(self, watched: Watched, told: Told) -> None:
         """One of PID 1's entries about the job's unit."""
-        if self._is_old_news(watched, told.invocation) and told.result != "start-limit-hit":
+        if self._is_old_news(watched, told.invocation) and not tracker.outlives_its_run(told):
             return
         before = watched.track
         if told.at < watched.adopted and not (
@@ -325,6 +352,11 @@ class Engine:
                 invocation = self.calls.invocation(watched.job.unit)
                 if invocation and not self._is_old_news(watched, invocation):
                     self.see(self.calls.look(watched.job.unit, self.boot), now, asked=True)
+            if not watched.track.runs:
+                # What elapsed so far started a run that is over: it starts no other.
+                _, at = self._newest_elapse(watched)
+                last = max(watched.track.last_trigger, at)
+                watched.track = replace(watched.track, last_trigger=last)
             yield
 
     # --- examinations -------------------------------------------------------------------------
@@ -467,11 +499,13 @@ class Engine:
         turn.triggers[job.name] = watched.track.last_trigger
         if change.closed is not None:
             turn.closed.append(change.closed)
-        incident = change.closed if change.tell == "resolved" else change.standing.incident
-        if change.tell is not None and incident is not None:
-            listeners = notify.listeners(job, self.config.sinks)
+        listeners = notify.listeners(job, self.config.sinks)
+        for state, incident in change.messages:
+            said = judgement
+            if state == "resolved" and change.opened is not None:
+                said = replace(judgement, reason="superseded", summary="worse has come, see there")
             turn.deliveries += notify.told(
-                change.tell, incident, judgement, job, listeners, self.node, judgement.at, tail
+                state, incident, said, job, listeners, self.node, judgement.at, tail
             )
         self.concluded.append(Concluded(judgement, change, job))
 
@@ -538,14 +572,23 @@ class Engine:
 
     def _rate_limit(self, settings: LogSettings | None) -> output.RateLimit | None:
         """The limit as it is configured. journald lets more through where much disk is free;
-        how much more cannot be known afterwards."""
+        how much more cannot be known afterwards.
+
+        A higher limit of the unit does not help: journald looks it up when it reads a line, and a
+        unit that ended before is gone by then, its limit with it.
+        """
         if settings is None:
             return None
         if self.journald is None:
             self.journald = journal.journald_settings()
+        usual = output.RateLimit(burst=self.journald.burst, interval=self.journald.interval)
+        own = output.RateLimit(
+            burst=settings.burst or usual.burst, interval=settings.interval or usual.interval
+        )
+        if usual.is_off:
+            return own
         return output.RateLimit(
-            burst=settings.burst or self.journald.burst,
-            interval=settings.interval or self.journald.interval,
+            burst=min(own.burst, usual.burst), interval=max(own.interval, usual.interval)
         )
 
     def _incomplete(self, said: output.Output, settings: LogSettings | None) -> str:
@@ -612,19 +655,19 @@ class Engine:
             isinstance(rule, Artifact) and rule.written_by == "period"
             for rule in watched.job.outcome
         )
-        period = self._period_start(run, started) if needs_period else started
+        period = self._period_start(watched, run, started) if needs_period else started
         return rules.Window(
-            run_start=Usec(started), run_end=run.finished or now_usec(), period_start=period
+            run_start=run.started or Usec(0),
+            run_end=run.finished or now_usec(),
+            period_start=period,
+            looked=now_usec(),
         )
 
-    def _period_start(self, run: Run, started: Usec) -> Usec:
+    def _period_start(self, watched: Watched, run: Run, started: Usec) -> Usec:
         """The timer's elapse before this run's own, else a day before it."""
         own = run.slot or started
-        try:
-            last = self.calls.last_elapse(run.unit)
-        except BusError:
-            last = None
-        if last is not None and last < own:
+        _, last = self._newest_elapse(watched)
+        if last and last < own:
             return last
         previous = self.ledger.previous_slot(run.job, own)
         return previous if previous is not None else Usec(started - DAY)

@@ -40,7 +40,7 @@ from outcomed.model import (
 )
 from outcomed.paths import PATHS, Paths
 from outcomed.specifiers import this_host
-from outcomed.tracker import Phase, Seen, Told, What, phase, signal_or_status
+from outcomed.tracker import Phase, Seen, Told, What, is_refusal, phase, signal_or_status
 
 # Hooks of our own units would call themselves.
 _OWN = ("outcomed-alert@", "outcomed-check@", "outcome@", "outcomed-deliver.")
@@ -229,8 +229,11 @@ def _failure(unit: UnitName) -> Run:
     with contextlib.suppress(JournalError):
         journal.synchronize()
     told = _last_failure(unit)
-    monitored = os.environ.get("MONITOR_INVOCATION_ID", "")
-    invocation = InvocationId(monitored) if monitored else told.invocation if told else None
+    refused = told is not None and is_refusal(told)  # then every id around is the last run's
+    monitored = "" if refused else os.environ.get("MONITOR_INVOCATION_ID", "")
+    invocation = InvocationId(monitored) if monitored else None
+    if told is not None and not refused:
+        invocation = invocation or told.invocation
     boot = told.boot if told else BootId("")
     result = os.environ.get("MONITOR_SERVICE_RESULT") or (told.result if told else "") or "failed"
     status = os.environ.get("MONITOR_EXIT_STATUS", "")
@@ -262,8 +265,7 @@ def _last_failure(unit: UnitName) -> Told | None:
 def _ended_well_since(unit: UnitName, since: Usec) -> bool:
     with journal.Journal() as source:
         return any(
-            told.what is What.ENDED_WELL
-            or (told.what is What.STARTED and told.invocation is not None)
+            told.what is What.ENDED_WELL or (told.what is What.STARTED and not is_refusal(told))
             for told in source.told_since(since, unit)
         )
 

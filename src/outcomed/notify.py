@@ -6,13 +6,12 @@ The envelope's `id` is the delivery's idempotency key: a repeat carries the same
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 
 from outcomed.model import (
-    SECOND,
     Delivery,
     Incident,
     Job,
@@ -33,11 +32,17 @@ class Node(Record, frozen=True):
     machine_id: str
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def rfc3339(at: Usec | None) -> str | None:
-    """A moment in UTC, to the microsecond."""
+    """A moment in UTC, to the microsecond; None too for what no calendar has (a file's time)."""
     if at is None:
         return None
-    return datetime.fromtimestamp(at / SECOND, UTC).isoformat(timespec="microseconds")
+    try:
+        return (_EPOCH + timedelta(microseconds=at)).isoformat(timespec="microseconds")
+    except OverflowError:
+        return None
 
 
 def told(

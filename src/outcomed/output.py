@@ -19,7 +19,9 @@ TAIL_LINES = 20
 LINE_LIMIT = 2_000  # bytes of one line kept as evidence
 REPORT_LIMIT = 16_384  # bytes of one report that are looked at
 REPORT_KEYS = 64
+KEY_LIMIT = 200
 STEPS = 64
+VALUE_LIMIT = 2_000  # characters of one reported text
 
 _decode_report = msgspec.json.Decoder(dict[str, object]).decode
 
@@ -106,6 +108,8 @@ class Output:
         for key, value in facts.items():
             if not isinstance(value, str | int | float | bool | None):
                 self._fault(f"{key[:80]}: neither text, number, true, false nor null")
+            elif len(key) > KEY_LIMIT or (isinstance(value, str) and len(value) > VALUE_LIMIT):
+                self._fault(f"{key[:80]}: too long")
             elif key not in self.report and len(self.report) >= REPORT_KEYS:
                 self._fault(f"more than {REPORT_KEYS} keys")
             else:

@@ -7,6 +7,7 @@ refuses is looked at in the check unit, which has a deadline.
 
 from __future__ import annotations
 
+import errno
 import functools
 import glob
 import os
@@ -41,6 +42,7 @@ _REMOTE = frozenset(
         "virtiofs",
     }
 )
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _LINKS = 40  # as the kernel: more in one path is a loop
 
 
@@ -61,15 +63,17 @@ def _newest(pattern: str) -> tuple[int, FileSeen | None]:
     for path in _matches(pattern):
         try:
             status = os.stat(path)
-        except FileNotFoundError:
-            continue  # removed between the listing and our question, or a dangling link
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
+            continue  # removed between the listing and our question, or a link to nowhere
         if not stat.S_ISREG(status.st_mode):
             continue
         matches += 1
         seen = _file_seen(path, status)
         if best is None or (seen.mtime, seen.path) > (best.mtime, best.path):
             best = seen
-    if matches == 0:
+    if matches == 0 and glob.has_magic(pattern):
         _raise_if_unreadable(pattern)
     return matches, best
 
@@ -137,14 +141,30 @@ def is_remote(rule: Artifact, unit: UnitName, host: Host) -> bool:
     remote = _mounts().remote()
     if not remote:
         return False
-    paths = [_static_part(expand(rule.path, unit, host=host))]
+    pattern = expand(rule.path, unit, host=host)
+    paths = [_static_part(pattern)]
+    if glob.has_magic(pattern) and _leads_above(paths[0], remote):
+        return True
     if rule.on_filesystem is not None:
         paths.append(expand(rule.on_filesystem, unit, host=host, glob_safe=False))
     return any(_leads_to(path, remote) for path in paths)
 
 
 def _leads_to(path: str, remote: frozenset[str]) -> bool:
+    """Whether the way to this path touches a remote place."""
+    return _destination(path, remote) is None
+
+
+def _leads_above(path: str, remote: frozenset[str]) -> bool:
+    """Whether a pattern that begins here may match its way into a remote place."""
+    here = _destination(path, remote)
+    return here is None or any(place.startswith(here.rstrip("/") + "/") for place in remote)
+
+
+def _destination(path: str, remote: frozenset[str]) -> str | None:
     """Follow the links of a path by hand, and stop before the first remote place is touched."""
+    if "/" in remote:
+        return None
     todo = list(reversed(PurePosixPath(path).parts[1:]))
     here = "/"
     links = 0
@@ -152,17 +172,17 @@ def _leads_to(path: str, remote: frozenset[str]) -> bool:
         part = todo.pop()
         here = os.path.normpath(os.path.join(here, part))
         if here in remote:
-            return True
+            return None
         try:
             target = os.readlink(here)
         except OSError:
             continue  # not a link, or not there: nothing to follow
         links += 1
         if links > _LINKS:
-            return False
+            return here
         todo.extend(reversed([part for part in PurePosixPath(target).parts if part != "/"]))
         here = "/" if target.startswith("/") else os.path.dirname(here)
-    return False
+    return here
 
 
 class _Mounts:
@@ -192,7 +212,7 @@ def _mounts() -> _Mounts:
 
 def _remote_in(table: str) -> frozenset[str]:
     found = set()
-    for line in table.splitlines():
+    for line in table.split("\n"):  # a mount point may hold what else splitlines() splits at
         left, _, right = line.partition(" - ")
         kind = right.partition(" ")[0]
         if kind in _REMOTE or kind.startswith("fuse"):

@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, assert_never
 
+from msgspec.structs import replace
+
 from outcomed import model, output
-from outcomed.model import SECOND, Finding, Held, Record, Run, Usec, Value
+from outcomed.model import HOUR, SECOND, Finding, Held, Record, Run, Usec, Value
 from outcomed.quantities import format_duration, format_size, say_duration
 
 # The kernel stamps files with the tick that has passed, up to 10 ms before now; a file system
 # without fractions (FAT) rounds to two seconds.
 TICK = 20_000
 COARSE = 2 * SECOND
+# How far the clock of a file server may be ahead. What is further ahead would be the newest match
+# for ever, whatever later runs write.
+AHEAD = HOUR
 
 
 class FileSeen(Record, frozen=True):
@@ -51,9 +56,10 @@ class ReadResult(Protocol):
 class Window(Record, frozen=True):
     """The time in which an artifact has to be written to count for this run."""
 
-    run_start: Usec
+    run_start: Usec  # 0: not known
     run_end: Usec
     period_start: Usec
+    looked: Usec = Usec(0)  # when somebody looks, about; 0: not known
 
 
 def name(index: int, rule: model.Rule) -> str:
@@ -65,18 +71,22 @@ def artifact(
     rule: model.Artifact, label: str, look: Look, window: Window, read: ReadResult | None
 ) -> Finding:
     """The newest match: there, of this run, of the right size, whole, and in the right place."""
-    evidence: dict[str, Value] = {"path": look.pattern, "matches": look.matches}
+    pattern = printable(look.pattern)
+    evidence: dict[str, Value] = {"path": pattern, "matches": look.matches}
     if look.fault:
-        return Finding(label, Held.UNKNOWN, look.fault, evidence)
-    seen = look.newest
-    if seen is None:
-        return Finding(label, Held.BROKEN, f"{look.pattern}: no such file", evidence)
+        return Finding(label, Held.UNKNOWN, printable(look.fault), evidence)
+    if look.newest is None:
+        return Finding(label, Held.BROKEN, f"{pattern}: no such file", evidence)
+    seen = replace(look.newest, path=printable(look.newest.path))
     evidence |= {"path": seen.path, "size": seen.size, "mtime": seen.mtime}
     if read is not None:
         evidence |= read.evidence
+    untold = _age_unknown(rule, seen, window)
+    if untold:
+        return Finding(label, Held.UNKNOWN, f"{seen.path}: {untold}", evidence)
     fault = (
         _age_fault(rule, seen, window)
-        or (f"{seen.path}: {look.off_filesystem}" if look.off_filesystem else "")
+        or (f"{seen.path}: {printable(look.off_filesystem)}" if look.off_filesystem else "")
         or _size_fault(rule, seen)
     )
     if fault:
@@ -86,6 +96,24 @@ def artifact(
     if read is None:
         return Finding(label, Held.UNKNOWN, f"{seen.path}: nobody read it", evidence)
     return _read_finding(rule, label, seen, read, evidence)
+
+
+def printable(text: str) -> str:
+    """For one line of an alert, and for JSON: a file's name may hold any bytes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _age_unknown(rule: model.Artifact, seen: FileSeen, window: Window) -> str:
+    if rule.written_by == "any":
+        return ""
+    if window.looked and seen.mtime > window.looked + AHEAD:
+        ahead = say_duration(seen.mtime - window.looked)
+        return f"its time lies {ahead} in the future, nobody can tell who wrote it"
+    if rule.written_by == "run" and not window.run_start:
+        return "when the run began is not known"
+    return ""
 
 
 def _age_fault(rule: model.Artifact, seen: FileSeen, window: Window) -> str:
@@ -106,12 +134,19 @@ def _age_fault(rule: model.Artifact, seen: FileSeen, window: Window) -> str:
 
 
 def _size_fault(rule: model.Artifact, seen: FileSeen) -> str:
-    size = format_size(seen.size)
     if rule.min_size is not None and seen.size < rule.min_size:
-        return f"{seen.path}: {size}, expected at least {format_size(rule.min_size)}"
+        return f"{seen.path}: {_apart(seen.size, 'at least', rule.min_size)}"
     if rule.max_size is not None and seen.size > rule.max_size:
-        return f"{seen.path}: {size}, expected at most {format_size(rule.max_size)}"
+        return f"{seen.path}: {_apart(seen.size, 'at most', rule.max_size)}"
     return ""
+
+
+def _apart(size: int, relation: str, limit: int) -> str:
+    """Both sizes so that a difference is to be seen."""
+    shown, other = format_size(size), format_size(limit)
+    if shown == other:
+        shown, other = f"{size} bytes", f"{limit}"
+    return f"{shown}, expected {relation} {other}"
 
 
 def _read_finding(
@@ -151,6 +186,8 @@ def duration(rule: model.Duration, label: str, run: Run) -> Finding:
         return Finding(label, Held.BROKEN, f"ran {ran}, expected at least {least}", evidence)
     if rule.at_most is not None and run.duration > rule.at_most:
         most = format_duration(rule.at_most)
+        if ran == say_duration(rule.at_most):
+            ran = format_duration(run.duration)
         return Finding(label, Held.BROKEN, f"ran {ran}, expected at most {most}", evidence)
     return Finding(label, Held.HELD, f"ran {ran}", evidence)
 
@@ -172,7 +209,7 @@ def report(
     if missing:
         what = f"the run did not report {', '.join(missing)}"
         if faults:
-            what += f" ({faults[0]})"
+            what += f" ({printable(faults[0])})"
         if not completeness.complete:
             return Finding(label, Held.UNKNOWN, f"{what}; {completeness.reason}", evidence)
         return Finding(label, Held.BROKEN, what, evidence)
@@ -198,11 +235,12 @@ def journal(
     evidence: dict[str, Value] = {} if line is None else {"line": line[:200]}
     if rule.never is not None:
         if line is not None:
-            return Finding(label, Held.BROKEN, f"said what it never must: {line[:200]}", evidence)
+            said = printable(line[:200])
+            return Finding(label, Held.BROKEN, f"said what it never must: {said}", evidence)
         fine, what = Held.HELD, f"no line matches {rule.never}"
     else:
         if line is not None:
-            return Finding(label, Held.HELD, f"said: {line[:200]}", evidence)
+            return Finding(label, Held.HELD, f"said: {printable(line[:200])}", evidence)
         fine, what = Held.BROKEN, f"no line matches {rule.expect}"
     if not completeness.complete:
         return Finding(label, Held.UNKNOWN, f"{what}; {completeness.reason}", evidence)

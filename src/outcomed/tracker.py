@@ -89,7 +89,6 @@ class What(Enum):
     PROCESS_ENDED = "a process ended badly"
     NOT_NEEDED = "skipped by ExecCondition="
     RESTARTING = "another attempt is scheduled"
-    STOPPED = "stopped"
 
 
 class Told(Record, frozen=True):
@@ -125,7 +124,7 @@ class Attempt(Record, frozen=True):
     blamed_status: int | None = None
     restarting: bool = False
     restart_mono: Usec | None = None  # when PID 1 said that there will be another attempt
-    started_on_bus: bool = False
+    seen_on_bus: bool = False  # under way
     ended_on_bus: bool = False  # the bus gave the time of its end
     over_on_bus: bool = False  # the bus showed that there will be no other attempt
 
@@ -182,7 +181,7 @@ def see(track: Track, seen: Seen, *, asked: bool = False) -> Track:
         return track
     now = phase(seen.active, seen.sub)
     run = track.find(seen.invocation)
-    if run is None and now is Phase.ENDED and not _is_news(track, seen, asked):
+    if now is Phase.ENDED and not _is_news(track, run, seen, asked):
         return track
     run = run or _begin(track, seen.invocation, seen.boot)
     attempt = _started_on_bus(run, _attempt(run, seen.invocation), seen)
@@ -197,26 +196,25 @@ def see(track: Track, seen: Seen, *, asked: bool = False) -> Track:
     )
 
 
-def _is_news(track: Track, seen: Seen, asked: bool) -> bool:
+def _is_news(track: Track, run: Open | None, seen: Seen, asked: bool) -> bool:
     """A start has its new id before anything else changes: then these are the last run's times.
 
     The signal of a real end comes again when systemd has done with the job.
     """
+    if run is not None:
+        return not seen.has_job or _attempt(run, seen.invocation).seen_on_bus
     return not seen.has_job and (asked or seen.left_idle_mono > track.last_start)
 
 
 def _started_on_bus(run: Open, attempt: Attempt, seen: Seen) -> Attempt:
     # Between two attempts a unit leaves `inactive` once, before the next one begins: the time of
     # that is nobody's start.
-    if (
-        attempt.started_on_bus
-        or attempt.invocation != run.attempts[0].invocation
-        or seen.sub in _WAITING
-    ):
+    if seen.sub in _WAITING or attempt.seen_on_bus:
         return attempt
-    return replace(
-        attempt, started=seen.left_idle, started_mono=seen.left_idle_mono, started_on_bus=True
-    )
+    attempt = replace(attempt, seen_on_bus=True)
+    if attempt.invocation != run.attempts[0].invocation:
+        return attempt
+    return replace(attempt, started=seen.left_idle, started_mono=seen.left_idle_mono)
 
 
 def _ended_on_bus(attempt: Attempt, seen: Seen, *, restarting: bool) -> Attempt:
@@ -247,13 +245,13 @@ def _with_end_time(attempt: Attempt, seen: Seen) -> Attempt:
 
 def _is_of_the_attempt(attempt: Attempt, seen: Seen) -> bool:
     """Whether Result= still is what became of it, and of no later event."""
-    if attempt.result in (None, "success"):
-        return attempt.result is None or seen.result != "start-limit-hit"
-    return seen.result not in ("success", "start-limit-hit")
+    if seen.result == "start-limit-hit":
+        return False
+    return attempt.result in (None, "success") or seen.result != "success"
 
 
 def _with_trigger(run: Open, track: Track, seen: Seen) -> Open:
-    if run.trigger != "unknown" or len(run.attempts) > 1:
+    if run.trigger != "unknown" or run.attempts[0].invocation != seen.invocation:
         return run
     if seen.trigger and seen.trigger_at > track.last_trigger:
         return replace(run, trigger=seen.trigger, slot=seen.trigger_at)
@@ -276,15 +274,12 @@ def hear(track: Track, told: Told) -> Track:
     if told.what is What.FAILED and told.result == "start-limit-hit":
         return _hear_of_start_limit(track, told)
     run = track.find(told.invocation)
-    if run is None and told.what in _SAYS_TOO_LITTLE:
-        return track
+    if run is None and (told.what is What.RESTARTING or told.command == "ExecReload"):
+        return track  # of an attempt whose beginning nobody saw, this says too little
     run = run or _begin(track, told.invocation, told.boot)
     attempt = _HEAR[told.what](_attempt(run, told.invocation), told)
     return _store(track, _put(run, attempt))
 
-
-# Of an attempt whose beginning nobody saw.
-_SAYS_TOO_LITTLE = frozenset({What.PROCESS_ENDED, What.RESTARTING, What.STOPPED})
 
 _REFUSED = frozenset({"assert", "dependency"})
 
@@ -339,10 +334,6 @@ def _failed(attempt: Attempt, told: Told) -> Attempt:
     return _end(_gave_up(attempt, told), told, told.result or "failed")
 
 
-def _stopped(attempt: Attempt, told: Told) -> Attempt:
-    return _gave_up(attempt, told)
-
-
 def _gave_up(attempt: Attempt, told: Told) -> Attempt:
     """What is said of an attempt after another one was scheduled says that there is none."""
     if attempt.restart_mono is None or told.mono <= attempt.restart_mono:
@@ -355,9 +346,10 @@ def _not_needed(attempt: Attempt, told: Told) -> Attempt:
 
 
 def _end(attempt: Attempt, told: Told, result: str) -> Attempt:
+    result = attempt.result or result
     if attempt.ended is not None:
-        return attempt
-    return replace(attempt, ended=told.at, ended_mono=told.mono, result=attempt.result or result)
+        return replace(attempt, result=result)
+    return replace(attempt, ended=told.at, ended_mono=told.mono, result=result)
 
 
 def _process_ended(attempt: Attempt, told: Told) -> Attempt:
@@ -388,7 +380,6 @@ _HEAR = {
     What.PROCESS_ENDED: _process_ended,
     What.NOT_NEEDED: _not_needed,
     What.RESTARTING: _restarting,
-    What.STOPPED: _stopped,
 }
 
 
@@ -429,14 +420,14 @@ def _refused(told: Told, key: str, result: str) -> Open:
 def lose(track: Track, boot: BootId) -> Track:
     """The host restarted: what ran under another boot id has no end and will have none."""
     runs = tuple(
-        _put(
-            run, replace(run.last, ended=Usec(0), ended_mono=None, result="lost", restarting=False)
-        )
-        if run.boot != boot and not run.ended
-        else run
-        for run in track.runs
+        run if run.boot == boot or run.ended else _put(run, _lost(run.last)) for run in track.runs
     )
     return replace(track, runs=runs)
+
+
+def _lost(attempt: Attempt) -> Attempt:
+    # It is over, and nobody knows since when.
+    return replace(attempt, ended=Usec(0), ended_mono=None, result="lost", restarting=False)
 
 
 def as_run(track: Track, open_run: Open) -> Run:
@@ -491,13 +482,14 @@ def resume(track: Track, run: Run) -> Track:
 
 
 def signal_or_status(text: str) -> int | None:
-    """`EXIT_STATUS=` holds a number, or a signal's name without SIG."""
-    if text.isdigit():
+    """`EXIT_STATUS=` holds a number, or a signal's name without SIG: `TERM`, `RTMIN+3`."""
+    if text.isdecimal():
         return int(text)
     import signal  # only a killed process needs the table
 
-    number = getattr(signal, f"SIG{text}", None)
-    return int(number) if number is not None else None
+    name, _, offset = text.partition("+")
+    number = getattr(signal, f"SIG{name}", None)
+    return int(number) + int(offset or 0) if number is not None else None
 
 
 def _begin(track: Track, invocation: InvocationId, boot: BootId) -> Open:

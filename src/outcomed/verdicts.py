@@ -142,7 +142,7 @@ def _result_sentence(run: Run) -> str:
     where = f"{run.command}= " if run.command else ""
     match run.result:
         case "exit-code":
-            return f"{where}exited with status {_known(run.exit_status)}"
+            return f"{where}exited with {_status(run.exit_status)}"
         case "signal" | "core-dump":
             dumped = ", core dumped" if run.result == "core-dump" else ""
             return f"{where}was killed by {_signal(run.exit_status)}{dumped}"
@@ -150,12 +150,15 @@ def _result_sentence(run: Run) -> str:
             return "its result is not known"
         case other:
             if other == "success" and run.exit_status:
-                return f"it exited with status {run.exit_status}, which its unit counts as success"
+                how = f"it exited with status {run.exit_status}"
+                if run.exit_code != "exited":
+                    how = f"it was killed by {_signal(run.exit_status)}"
+                return f"{how}, which its unit counts as success"
             return _SENTENCES.get(other, f"systemd says {other}")
 
 
-def _known(status: int | None) -> str:
-    return "?" if status is None else str(status)
+def _status(status: int | None) -> str:
+    return "an unknown status" if status is None else f"status {status}"
 
 
 def _signal(number: int | None) -> str:

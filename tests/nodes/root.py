@@ -81,6 +81,7 @@ FULL_PACKAGES = (
     # to test it
     "python3-hypothesis",
     "python3-pytest",
+    "python3-pytest-xdist",
     "postgresql-17",
     "sqlite3",
 )

@@ -104,14 +104,14 @@ def prepare() -> Counts:
 
 def main() -> int:
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for old in RESULTS.glob("*.xml"):
+    for old in RESULTS.iterdir():
         old.unlink()
     workers = str(min(3, (os.cpu_count() or 1) + 1))  # a booting node waits as much as it works
     steps: dict[str, Callable[[], Counts]] = {
         "roots and package": prepare,
-        "unit tests on this host": lambda: pytest_on_host("host", "tests/unit"),
+        "unit tests on this host": lambda: pytest_on_host("host", "-n", "2", "tests/unit"),
         "unit and adapter tests on Debian 13": lambda: pytest_on_node(
-            "node", *existing("tests/unit", "tests/adapters")
+            "node", "-n", "2", *existing("tests/unit", "tests/adapters")
         ),
         "scenarios and package on booted nodes": lambda: pytest_on_host(
             "scenarios", "-n", workers, *existing("tests/scenarios", "tests/package")
@@ -124,5 +124,7 @@ def main() -> int:
         total += step()
         print(f"--- {title}: {time.monotonic() - start:.0f} s", flush=True)
     print(f"\nall of it: {time.monotonic() - began:.0f} s, {total.skipped} skipped")
-    print(f"{total.passed} passed, {total.failed} failed", flush=True)
+    closing = f"{total.passed} passed, {total.failed} failed"
+    (RESULTS / "closing-line").write_text(f"{closing}\n")
+    print(closing, flush=True)
     return 1 if total.failed else 0

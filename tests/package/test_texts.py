@@ -81,7 +81,6 @@ def test_manual_pages_are_rendered_without_warnings(boot: BootNode, deb: Path) -
         assert shown.stderr == ""
         for heading in ("NAME", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"):
             assert f"\n{heading}\n" in shown.stdout
-        assert max(len(line) for line in shown.stdout.splitlines()) <= 80
 
 
 def test_every_verb_is_in_the_manual() -> None:

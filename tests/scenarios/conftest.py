@@ -96,12 +96,14 @@ class Site:
 
         return self.node.wait_for(judged, timeout, f"a verdict on {name}")
 
-    def run(self, name: str, *, exits: int = 0, unit: str | None = None) -> State:
+    def run(
+        self, name: str, *, exits: int = 0, unit: str | None = None, timeout: float = 20
+    ) -> State:
         """Start the unit, as a timer would, and wait for what outcomed says about it."""
         before = self.state(name)
         result = self.node.systemctl("start", unit or f"{name}.service", check=False)
         assert result.returncode == exits, result.stderr
-        return self.judged(name, before)
+        return self.judged(name, before, timeout)
 
     # What people see
 

@@ -77,7 +77,10 @@ class _Handler(BaseHTTPRequestHandler):
             super().finish()
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # its sender was killed halfway
         self.server.told.append((self.path, dict(self.headers), body))
         self.server.peers.append(self.client_address[1])
         status, headers = self.server.answer(json.loads(body))
@@ -104,6 +107,15 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
         thread.join()
 
 
+def request(connection: socket.socket) -> None:
+    """Read one; header and body come apart. Over TLS, or at its end, whatever there is."""
+    data = b""
+    while piece := connection.recv(65536):
+        data += piece
+        if data.endswith(b"}}") or not data.startswith(b"POST"):
+            return
+
+
 @contextmanager
 def speaking(talk: Callable[[socket.socket], None]) -> Iterator[str]:
     """A receiver that says whatever `talk` sends to one connection after another."""
@@ -116,7 +128,7 @@ def speaking(talk: Callable[[socket.socket], None]) -> Iterator[str]:
                 except OSError:
                     return  # the test is over
                 with connection, suppress(OSError):
-                    connection.recv(65536)
+                    request(connection)
                     talk(connection)
 
         thread = threading.Thread(target=serve)
@@ -340,7 +352,7 @@ def test_a_kept_connection_that_breaks_under_the_request_is_tried_anew(
     def once(connection: socket.socket) -> None:
         while next(answers, False):
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-            connection.recv(65536)
+            request(connection)
 
     with speaking(once) as url:
         assert sender.send(webhook(url), MESSAGE, NOW) == Delivered(200)

@@ -46,8 +46,8 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
         help="look at these, which may lie anywhere; default: all files of this node",
     )
     parser.epilog = (
-        "All errors are found in one go, as FILE:LINE:COLUMN: KEY: FAULT. Exits with 2 if there\n"
-        "are any; warnings alone are fine."
+        "All errors are found in one go, as FILE:LINE:COLUMN: KEY: FAULT. Exits with 2\n"
+        "if there are any; warnings alone are fine."
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from outcomed.ctl import findings, shape, times
 from outcomed.ctl.find import Found, find, reading, under_way

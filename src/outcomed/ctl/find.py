@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from outcomed import ledger
 from outcomed.ctl import shape
 from outcomed.ctl.term import safe
 from outcomed.errors import LedgerError, OutcomedError, UsageError
 from outcomed.ledger import JobRow, Reader, Stored
-from outcomed.model import Run
+from outcomed.model import Record, Run
 from outcomed.paths import Paths
 
 _RUN = re.compile(r"[0-9a-f]{4,32}")
@@ -31,8 +30,7 @@ def reading(paths: Paths) -> Iterator[Reader]:
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Record, frozen=True):
     """A job; and one of its runs, where it was a run that was asked for."""
 
     row: JobRow

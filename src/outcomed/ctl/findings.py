@@ -103,28 +103,35 @@ def not_looked_at(screen: Screen, job: Job, findings: Sequence[Finding]) -> Iter
 
 def _evidence(finding: Finding, now: Usec) -> str:
     """What the sentence does not say already."""
-    if finding.rule == "result":
+    kind = finding.rule.rpartition(".")[2]
+    if kind != "artifact":
         return ""
     shown = [
-        f"{key.replace('_', ' ')} {value}"
-        for key, value in (
-            (key, _shown(key, value, now)) for key, value in finding.evidence.items()
-        )
-        if key != "line" and not (key == "path" and value in finding.summary)
+        _shown(key, value, now)
+        for key, value in finding.evidence.items()
+        if not (key == "path" and str(value) in finding.summary)
     ]
     return safe(", ".join(shown))
 
 
 def _shown(key: str, value: Value, now: Usec) -> str:
     match value:
-        case bool() | None:
-            return {True: "yes", False: "no", None: "none"}[value]
         case int() if key == "mtime":
-            return times.since(Usec(value), now)
-        case int() if key in ("size", "bytes") or key.endswith(("_size", "_bytes")):
+            return f"written {times.since(Usec(value), now)}"
+        case int() if key == "size":
             return f"{format_size(value)} ({value} bytes)" if value >= 1024 else f"{value} bytes"
-        case float() if key == "duration_s":
-            return times.ran(Usec(round(value * 1_000_000)))
+        case int() if key == "matches":
+            return f"{value} match{'es' if value != 1 else ''}"
+        case _:
+            return f"{key.replace('_', ' ')} {_plain(key, value)}"
+
+
+def _plain(key: str, value: Value) -> str:
+    match value:
+        case None | bool():
+            return {True: "yes", False: "no", None: "none"}[value]
+        case int() if key == "size" or key.endswith(("bytes", "_size")):
+            return format_size(value)
         case _:
             return str(value)
 
@@ -133,20 +140,17 @@ def compared(then: Sequence[Finding], now: Sequence[Finding]) -> Iterator[str]:
     """Quantities that both runs have evidence of, and that differ."""
     before = {finding.rule: finding.evidence for finding in then}
     for finding in now:
-        old = before.get(finding.rule, {})
+        old = before.get(finding.rule, {}) if finding.rule.endswith(".artifact") else {}
         for key, value in finding.evidence.items():
             was = old.get(key)
             if key in _NOT_COMPARED or not _is_number(value) or not _is_number(was):
                 continue
             if was != value:
-                zero = Usec(0)
-                yield safe(
-                    f"{finding.rule} {key.replace('_', ' ')}: "
-                    f"{_shown(key, was, zero)} then, {_shown(key, value, zero)} now"
-                )
+                what = f"{finding.rule} {key.replace('_', ' ')}"
+                yield safe(f"{what}: {_plain(key, was)} then, {_plain(key, value)} now")
 
 
-_NOT_COMPARED = frozenset({"mtime"})
+_NOT_COMPARED = frozenset({"mtime", "matches"})
 
 
 def _is_number(value: Value) -> bool:

@@ -32,7 +32,9 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(call: Call) -> int:
     number: int | None = call.options.number
     if number is not None and number < 1:
-        raise UsageError(f"-n: expected a number of runs, got {number}")
+        raise UsageError(
+            f"-n: expected a number of runs, got {number}", hint="outcomectl history --help"
+        )
     since = times.parse_since(call.options.since, call.now) if call.options.since else None
     with reading(call.paths) as reader:
         job = find(reader, call.options.job, call.paths).row.name

@@ -140,7 +140,7 @@ def _unknown(word: str) -> UsageError:
     from difflib import get_close_matches
 
     close = get_close_matches(word, VERBS, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"'{PROGRAM} --help' lists the verbs"
+    hint = f"did you mean {close[0]}?" if close else f"'{PROGRAM} {DEFAULT} {word}' shows a job"
     return UsageError(f"unknown verb {safe(word)}", hint=hint)
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 
 from outcomed.ctl.term import Json, Screen
-from outcomed.model import Usec
+from outcomed.model import Record, Usec
 from outcomed.paths import Paths
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Record, frozen=True):
     """One call of outcomectl: what was asked, where the answer is read, and when it is now."""
 
     options: argparse.Namespace

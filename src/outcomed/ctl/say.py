@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     if verb == "step":
         parser.add_argument("name", metavar="NAME", help="what the run has reached, in a word")
         parser.epilog = (
-            "'outcomectl explain' shows the steps, and the last one of a run that stopped short.\n"
+            "'outcomectl explain' shows the steps, and so where a run stopped short.\n"
             "Outside of a unit it exits with 3."
         )
         return

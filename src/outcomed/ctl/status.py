@@ -34,7 +34,7 @@ _RANK = {Klass.BAD: 0, Klass.WARNING: 1, Klass.NEUTRAL: 2, Klass.GOOD: 2}
 def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("job", metavar="JOB", nargs="*", help="show these in full; default: a list")
     parser.epilog = (
-        f"Marks: {MARK[Klass.BAD]} bad, ! could not be seen, ● good, ○ nothing was proven, ↻ runs now.\n"
+        f"Marks: {MARK[Klass.BAD]} bad, ! not seen, ● good, ○ nothing proven, ↻ runs now.\n"
         "Exits with 1 if the last verdict on one of them is bad, or an alert is open."
     )
 

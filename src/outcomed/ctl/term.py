@@ -9,12 +9,11 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from outcomed.model import Klass
+from outcomed.model import Klass, Record
 
 Json = Literal["short", "pretty", "off"]
 
@@ -25,8 +24,7 @@ NARROW = 110  # columns; below this a table says a word where it would say a sen
 _LEAST = 12  # columns for the last cell of a row, however wide the others are
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
+class Screen(Record, frozen=True):
     """Where the answer is read. `width` is None where nobody counts columns: a pipe, a file."""
 
     width: int | None = None

@@ -41,8 +41,9 @@ from outcomed.specifiers import Host, this_host
 def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("job", metavar="JOB", help="a job, or its unit")
     parser.epilog = (
-        "Artifacts are looked at as they are now; report, journal and duration are those of\n"
-        "the last run. Exits with 1 if that is bad, with 3 if it could not be seen."
+        "Artifacts are looked at as they are now; report, journal and duration are\n"
+        "those of the last run. Nothing is recorded. Exits with 1 if what is seen is\n"
+        "bad, with 3 if it could not be seen."
     )
 
 
@@ -86,7 +87,9 @@ def look(job: Job, last: Judgement, period: Usec, host: Host, now: Usec) -> Judg
     from outcomed.config import rules_hash
 
     ident = rules_hash(job)
-    is_proof = last.verdict is Verdict.ALREADY_DONE or last.reason == "already-done"
+    is_proof = last.verdict is Verdict.ALREADY_DONE or (
+        verdicts.already_done_by_status(job, last.run) and verdicts.may_be_already_done(last.run)
+    )
     recorded = {one.rule: one for one in last.findings} if last.rules_hash == ident else {}
     started = last.run.started or last.at
     window = rules.Window(run_start=started, run_end=last.run.finished or now, period_start=period)

@@ -1,0 +1,539 @@
+"""Runs, as recorded observations of real units say them: by the bus, the journal, or both."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from outcomed import tracker
+from outcomed.model import BootId, InvocationId, JobName, Run, UnitName, Usec, run_id
+from outcomed.tracker import Attempt, Open, Phase, Seen, Told, Track, What
+
+RECORDINGS = Path(__file__).parents[1] / "recordings" / "systemd-257.txt"
+BOOT = BootId("b" * 32)
+LATER_BOOT = BootId("c" * 32)
+JOB = JobName("x")
+UNIT = UnitName("x.service")
+EPOCH = 1_800_000_000_000_000  # what the wall clock showed at the monotonic clock's 0
+EMPTY = Track(job=JOB, unit=UNIT)
+
+Observation = Seen | Told
+
+
+def invocation(letter: str) -> InvocationId:
+    return InvocationId("" if letter == "-" else letter.lower() * 32)
+
+
+def wall(mono: int) -> Usec:
+    return Usec(EPOCH + mono if mono else 0)
+
+
+def seen(
+    letter: str = "A",
+    active: str = "activating",
+    sub: str = "start",
+    *,
+    job: bool = False,
+    result: str = "success",
+    code: int = 0,
+    status: int = 0,
+    left: int = 100,
+    up: int = 0,
+    idle: int = 0,
+    trigger: str = "",
+    trigger_at: int = 0,
+    boot: BootId = BOOT,
+) -> Seen:
+    return Seen(
+        unit=UNIT,
+        boot=boot,
+        invocation=invocation(letter),
+        active=active,
+        sub=sub,
+        has_job=job,
+        result=result,
+        code=code,
+        status=status,
+        left_idle=wall(left),
+        left_idle_mono=Usec(left),
+        became_active=wall(up),
+        became_active_mono=Usec(up),
+        became_idle=wall(idle),
+        became_idle_mono=Usec(idle),
+        trigger=trigger,
+        trigger_at=wall(trigger_at),
+    )
+
+
+def told(
+    what: What,
+    letter: str = "A",
+    mono: int = 100,
+    *,
+    job_id: str = "",
+    result: str = "",
+    message: str = "",
+    code: str = "",
+    status: str = "",
+    command: str = "",
+    boot: BootId = BOOT,
+) -> Told:
+    return Told(
+        what=what,
+        unit=UNIT,
+        boot=boot,
+        at=wall(mono),
+        mono=Usec(mono),
+        invocation=invocation(letter) or None,
+        job_id=job_id,
+        result=result,
+        message=message,
+        code=code,
+        status=status,
+        command=command,
+    )
+
+
+# --- recordings ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What the bus and the journal said of one unit, each in its own order."""
+
+    bus: tuple[Seen, ...]
+    journal: tuple[Told, ...]
+
+
+def read_recordings() -> dict[str, Recording]:
+    found: dict[str, tuple[list[Seen], list[Told]]] = {}
+    bus: list[Seen] = []
+    journal: list[Told] = []
+    for line in RECORDINGS.read_text().splitlines():
+        if line.startswith("=="):
+            bus, journal = found.setdefault(line.removeprefix("== "), ([], []))
+        elif line.startswith("bus "):
+            bus.append(_read_seen(line.split()[1:]))
+        elif line.startswith("log "):
+            facts, _, message = line.partition(" | ")
+            journal.append(_read_told(facts.split()[1:], message))
+    return {name: Recording(tuple(bus), tuple(journal)) for name, (bus, journal) in found.items()}
+
+
+def _read_seen(words: Sequence[str]) -> Seen:
+    letter, active, sub, job, result, *numbers = words
+    code, status, left, up, idle = (int(number) for number in numbers[:5])
+    trigger, at = numbers[5:] if len(numbers) > 5 else ("", "0")
+    return seen(
+        letter,
+        active,
+        sub,
+        job=job == "job",
+        result=result,
+        code=code,
+        status=status,
+        left=left,
+        up=up,
+        idle=idle,
+        trigger=trigger,
+        trigger_at=int(at),
+    )
+
+
+def _read_told(words: Sequence[str], message: str) -> Told:
+    mono, letter, *rest = words
+    job_id, what, result, code, status, command = ("" if word == "-" else word for word in rest)
+    return told(
+        What(what.replace("-", " ")),
+        letter,
+        int(mono),
+        job_id=job_id,
+        result=result,
+        message=message,
+        code=code,
+        status=status,
+        command=command,
+    )
+
+
+RECORDED = read_recordings()
+
+
+def fold(observations: Iterable[Observation], track: Track = EMPTY) -> Track:
+    for one in observations:
+        track = tracker.see(track, one) if isinstance(one, Seen) else tracker.hear(track, one)
+    return track
+
+
+def runs(track: Track) -> list[Run]:
+    return [tracker.as_run(track, run) for run in track.runs]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What is expected of one run: A, B is its first invocation, - one that was refused."""
+
+    first: str
+    result: str | None
+    code: str | None = None
+    status: int | None = None
+    command: str | None = None
+    attempts: int = 1
+    trigger: str = "none"
+
+
+def ends(run: Run) -> Ends:
+    return Ends(
+        run.invocation[0].upper() if run.invocation else "-",
+        run.result,
+        run.exit_code,
+        run.exit_status,
+        run.command,
+        run.attempts,
+        run.trigger,
+    )
+
+
+WELL = Ends("A", "success", "exited", 0)
+FAILED = Ends("A", "exit-code", "exited", 1)
+
+
+def refused(result: str) -> Ends:
+    return Ends("-", result, trigger="unknown")
+
+
+# Every case of how a run ends, by the bus and the journal together.
+EXPECTED = {
+    "success": [WELL],
+    "success-timer": [WELL, Ends("B", "success", "exited", 0)],
+    "failure": [Ends("A", "exit-code", "exited", 3), Ends("B", "exit-code", "exited", 3)],
+    "success17": [Ends("A", "success", "exited", 17)],
+    "dash": [Ends("A", "success", "exited", 5)],
+    "pre-fails": [Ends("A", "exit-code", "exited", 4, "ExecStartPre")],
+    "stoppost-fails": [Ends("A", "exit-code", "exited", 6, "ExecStopPost")],
+    "main-and-stoppost-fail": [Ends("A", "exit-code", "exited", 3)],
+    "success17-stoppost-fails": [Ends("A", "exit-code", "exited", 6, "ExecStopPost")],
+    "pre-and-stoppost-fail": [Ends("A", "exit-code", "exited", 4, "ExecStartPre")],
+    "two-starts": [Ends("A", "exit-code", "exited", 2)],
+    "condition": [refused("condition")],
+    "condition-after-run": [WELL, refused("condition")],
+    "condition-after-failure": [FAILED, refused("condition")],
+    "assert": [refused("assert")],
+    "assert-after-run": [WELL, refused("assert")],
+    "dependency": [refused("dependency")],
+    "dependency-after-run": [WELL, refused("dependency")],
+    "exec-condition": [Ends("A", "exec-condition")],
+    "exec-condition-255": [Ends("A", "exit-code", "exited", 255, "ExecCondition")],
+    "start-limit": [WELL, Ends("B", "success", "exited", 0), refused("start-limit-hit")],
+    "stopped": [Ends("A", "signal", "killed", 15)],
+    "stopped-well": [WELL],
+    "killed": [Ends("A", "signal", "killed", 9)],
+    "dumped": [Ends("A", "signal", "killed", 3)],
+    "timeout": [Ends("A", "timeout", "killed", 15)],
+    "remain": [WELL],
+    "remain-stop-fails": [WELL],
+    "simple": [WELL],
+    "exec": [WELL],
+    "simple-fails": [Ends("A", "exit-code", "exited", 3)],
+    "simple-stopped": [Ends("A", "success", "killed", 15)],
+    "notify": [WELL],
+    "level-notice": [WELL],
+    "level-notice-fails": [FAILED],
+    "level-err-fails": [FAILED],
+    "reset-failed": [FAILED],
+    "restart-job": [Ends("A", "signal", "killed", 15), Ends("B", "success", "exited", 0)],
+    "no-exec": [Ends("A", "exit-code", "exited", 203)],
+    "restart-then-well": [Ends("A", "success", "exited", 0, attempts=2)],
+    "restart-until-limit": [Ends("A", "exit-code", "exited", 1, attempts=2)],
+    "restart-direct": [Ends("A", "exit-code", "exited", 1, attempts=2)],
+    "restart-stopped-in-between": [FAILED],
+    "restart-started-in-between": [Ends("A", "success", "exited", 0, attempts=2)],
+    "simple-restart": [Ends("A", "success", "exited", 0, attempts=2)],
+    "by-timer": [Ends("A", "success", "exited", 0, trigger="r-by-timer.timer")],
+    "reload-fails": [WELL],
+}
+
+# What only the other source would have said.
+BUS_ALONE = {
+    "pre-fails": [Ends("A", "exit-code")],
+    "stoppost-fails": [Ends("A", "exit-code", "exited", 0)],
+    "success17-stoppost-fails": [Ends("A", "exit-code", "exited", 17)],
+    "pre-and-stoppost-fail": [Ends("A", "exit-code")],
+    "exec-condition-255": [Ends("A", "exit-code")],
+}
+JOURNAL_ALONE = {
+    "level-notice": [],
+    "level-err-fails": [Ends("A", "failed", trigger="unknown")],
+}
+
+
+def by_journal_alone(one: Ends) -> Ends:
+    """A good end's exit status is nowhere in the journal, and never what triggered a start."""
+    if one.result == "success":
+        return Ends(one.first, "success", attempts=one.attempts, trigger="unknown")
+    return Ends(
+        one.first, one.result, one.code, one.status, one.command, one.attempts, trigger="unknown"
+    )
+
+
+def test_every_recording_has_an_expectation() -> None:
+    assert set(RECORDED) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_bus_and_journal_say_the_same_in_either_order(name: str) -> None:
+    bus, journal = RECORDED[name].bus, RECORDED[name].journal
+    one, other = fold((*bus, *journal)), fold((*journal, *bus))
+    assert [ends(run) for run in runs(one)] == EXPECTED[name]
+    assert runs(one) == runs(other)
+    assert all(run.ended for run in one.runs)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_journal_alone_says_how_it_ended(name: str) -> None:
+    track = fold(RECORDED[name].journal)
+    expected = JOURNAL_ALONE.get(name, [by_journal_alone(one) for one in EXPECTED[name]])
+    assert [ends(run) for run in runs(track)] == expected
+    assert all(run.ended for run in track.runs)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_bus_alone_says_how_it_ended(name: str) -> None:
+    track = fold(RECORDED[name].bus)
+    expected = BUS_ALONE.get(name, [one for one in EXPECTED[name] if one.first != "-"])
+    assert [ends(run) for run in runs(track)] == expected
+    assert all(run.ended for run in track.runs)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_daemon_that_started_just_before_sees_the_same_run(name: str) -> None:
+    """It has no memory of earlier starts, and the unit still shows the last run's times."""
+    for run in EXPECTED[name]:
+        if run.first != "-" and run.attempts == 1:
+            bus = [one for one in RECORDED[name].bus if one.invocation == invocation(run.first)]
+            (alone,) = runs(fold(bus))
+            assert alone in runs(fold(RECORDED[name].bus))
+
+
+@st.composite
+def interleaved(draw: st.DrawFn) -> tuple[str, list[Observation]]:
+    """Both sources, each in its order, with repetitions: a question asked again, a replay."""
+    name = draw(st.sampled_from(sorted(RECORDED)))
+    bus, journal = list(RECORDED[name].bus), list(RECORDED[name].journal)
+    order = draw(st.permutations([True] * len(bus) + [False] * len(journal)))
+    sources = {True: iter(bus), False: iter(journal)}
+    heard = 0
+    mixed: list[Observation] = []
+    for from_bus in order:
+        one = next(sources[from_bus])
+        mixed.append(one)
+        heard += not from_bus
+        match draw(st.integers(0, 7)):
+            case 0:
+                mixed.append(one)
+            case 1:
+                mixed += journal[:heard]
+    return name, mixed
+
+
+@given(interleaved())
+def test_no_interleaving_or_repetition_changes_a_run(case: tuple[str, list[Observation]]) -> None:
+    name, mixed = case
+    recording = RECORDED[name]
+    expected = {run.key: run for run in runs(fold((*recording.bus, *recording.journal)))}
+    assert {run.key: run for run in runs(fold(mixed))} == expected
+
+
+@given(interleaved())
+def test_a_replay_changes_nothing(case: tuple[str, list[Observation]]) -> None:
+    name, mixed = case
+    track = fold(mixed)
+    assert fold(RECORDED[name].journal, track) == track
+    assert fold(RECORDED[name].bus[-1:], track) == track
+
+
+@given(interleaved())
+def test_what_was_judged_is_not_judged_again(case: tuple[str, list[Observation]]) -> None:
+    """As the engine folds: what carries a judged run's id is old news, unless it outlives it."""
+    name, mixed = case
+    track = fold(mixed)
+    judged = {one.invocation for run in track.runs for one in run.attempts}
+    keys = {run.key for run in track.runs}
+    for run in track.runs:
+        track = track.without(run.key)
+    for one in (*RECORDED[name].bus, *RECORDED[name].journal):
+        if one.invocation in judged and (isinstance(one, Seen) or not tracker.outlives_its_run(one)):
+            continue
+        track = fold([one], track)
+    assert {run.key for run in track.runs} <= keys
+
+
+# --- one thing at a time ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "expected"),
+    [
+        ("inactive", "dead", Phase.ENDED),
+        ("failed", "failed", Phase.ENDED),
+        ("active", "exited", Phase.ENDED),
+        ("active", "running", Phase.RUNNING),
+        ("activating", "start", Phase.RUNNING),
+        ("deactivating", "stop-post", Phase.RUNNING),
+        ("activating", "auto-restart", Phase.BETWEEN),
+        ("failed", "failed-before-auto-restart", Phase.BETWEEN),
+        ("inactive", "dead-before-auto-restart", Phase.BETWEEN),
+    ],
+)
+def test_a_units_state_is_one_of_four_phases(active: str, sub: str, expected: Phase) -> None:
+    assert tracker.phase(active, sub) is expected
+
+
+def test_a_new_id_with_the_last_runs_times_begins_nothing() -> None:
+    stale = seen("B", "inactive", "dead", job=True, left=100, idle=200)
+    assert fold([stale]) == EMPTY
+    assert not runs(fold([replace(stale, has_job=False)], replace(EMPTY, last_start=Usec(100))))
+    known = fold([told(What.STARTING, "B", 305), stale])
+    assert not known.runs[0].ended
+
+
+def test_who_asks_is_told_of_a_run_that_nobody_saw() -> None:
+    idle = seen("A", "inactive", "dead", code=1, left=100, idle=200)
+    track = tracker.see(replace(EMPTY, last_start=Usec(500)), idle, asked=True)
+    assert [ends(run) for run in runs(track)] == [WELL]
+    assert tracker.see(EMPTY, replace(idle, has_job=True), asked=True) == EMPTY
+
+
+def test_a_unit_that_never_ran_is_no_run() -> None:
+    assert fold([seen("-", "inactive", "dead"), seen("A", left=0)]) == EMPTY
+
+
+def test_reset_failed_before_anybody_looked_hides_no_failure() -> None:
+    failed = told(What.FAILED, mono=200, result="exit-code")
+    reset = seen("A", "inactive", "dead", code=1, status=1, left=100, idle=190)
+    for order in ([failed, reset], [reset, failed]):
+        track = fold([told(What.STARTING), *order])
+        assert runs(track)[0].result in ("exit-code", "success")
+    assert runs(fold([told(What.STARTING), failed, reset]))[0].result == "exit-code"
+
+
+def test_a_slot_is_bound_once_and_stale_details_bind_nothing() -> None:
+    first = fold([seen("A", trigger="x.timer", trigger_at=90)])
+    assert (runs(first)[0].trigger, runs(first)[0].slot) == ("x.timer", wall(90))
+    by_hand = fold([seen("B", left=300, trigger="x.timer", trigger_at=90)], first)
+    assert (runs(by_hand)[1].trigger, runs(by_hand)[1].slot) == ("none", None)
+
+
+def test_a_path_unit_triggers_without_a_time() -> None:
+    (run,) = runs(fold([seen("A", trigger="x.path")]))
+    assert (run.trigger, run.slot) == ("x.path", None)
+
+
+def test_the_first_attempt_answers_the_slot_whenever_it_is_seen() -> None:
+    heard = fold(
+        [
+            told(What.STARTING, "A", 100),
+            told(What.FAILED, "A", 110, result="exit-code"),
+            told(What.RESTARTING, "A", 200),
+            told(What.STARTING, "B", 210),
+        ]
+    )
+    (run,) = runs(fold([seen("B"), seen("A", trigger="x.timer", trigger_at=90)], heard))
+    assert (run.attempts, run.trigger, run.slot) == (2, "x.timer", wall(90))
+
+
+def test_news_of_nobody_begins_nothing() -> None:
+    assert not fold([told(What.RESTARTING), told(What.PROCESS_ENDED, command="ExecReload")]).runs
+    assert not fold([told(What.STARTING, "-"), told(What.STARTED, "-")]).runs
+
+
+def test_a_start_limit_of_a_judged_retry_is_no_run_of_its_own() -> None:
+    track = fold([told(What.RESTARTING, "A", 200)])
+    limit = told(What.FAILED, "A", 210, result="start-limit-hit")
+    assert not fold([limit], track).runs
+    assert fold([replace(limit, invocation=invocation("B"))], track).runs[0].ended
+
+
+def test_a_start_limit_ends_a_run_that_waits_for_its_next_attempt() -> None:
+    waiting = [
+        told(What.STARTING, "A", 100),
+        told(What.FAILED, "A", 110, result="exit-code"),
+        told(What.RESTARTING, "A", 200),
+    ]
+    limit = told(What.FAILED, "A", 210, result="start-limit-hit")
+    assert not fold(waiting).runs[0].ended
+    for replayed in ([limit], [limit, limit], [limit, *waiting, limit]):
+        track = fold([*waiting, *replayed])
+        assert [ends(run) for run in runs(track)] == [Ends("A", "exit-code", trigger="unknown")]
+        assert track.runs[0].ended
+
+
+def test_a_start_limit_of_its_successor_is_no_result_of_a_run() -> None:
+    limit = seen("A", "failed", "failed", result="start-limit-hit", code=1, left=100, idle=200)
+    assert runs(fold([limit]))[0].result is None
+    assert runs(fold([limit, told(What.ENDED_WELL, mono=200)]))[0].result == "success"
+
+
+def test_252_says_skipped_in_other_words() -> None:
+    for message in (
+        "x.service was skipped because of an unmet condition check (ConditionPathExists=/x).",
+        "x.service skipped, no trigger condition checks were met.",
+    ):
+        entry = told(What.STARTED, "A", job_id="7", result="done", message=message)
+        assert tracker.is_refusal(entry)
+        assert runs(fold([entry]))[0].key == f"{BOOT}:7"
+
+
+def test_a_host_that_goes_down_ends_what_ran_and_what_waited() -> None:
+    running = fold([seen("A")])
+    waiting = fold([seen("A", "activating", "auto-restart", result="exit-code", idle=200)])
+    unknown = tracker.resume(EMPTY, replace(runs(running)[0], started=None))
+    for track in (running, waiting, unknown):
+        lost = tracker.lose(track, LATER_BOOT)
+        assert lost.runs[0].ended
+        (run,) = runs(lost)
+        assert (run.result, run.finished, run.duration) == ("lost", None, None)
+        assert tracker.lose(track, BOOT) == track
+    ended = fold([seen("A", "inactive", "dead", left=100, idle=200)])
+    assert tracker.lose(ended, LATER_BOOT) == ended
+
+
+def test_a_resumed_run_goes_on_where_it_was() -> None:
+    begun = fold([seen("A", trigger="x.timer", trigger_at=90)])
+    resumed = tracker.resume(EMPTY, runs(begun)[0])
+    idle = seen("A", "inactive", "dead", code=1, left=100, idle=200)
+    before, after = runs(fold([idle], begun)), runs(fold([idle], resumed))
+    assert before == after
+
+
+def test_a_resumed_run_keeps_its_first_attempts_id() -> None:
+    heard = fold([told(What.STARTING), told(What.RESTARTING, mono=150), told(What.STARTING, "B")])
+    (run,) = runs(tracker.resume(EMPTY, runs(heard)[0]))
+    assert (run.key, run.invocation, run.last_invocation) == (
+        invocation("A"),
+        invocation("A"),
+        invocation("B"),
+    )
+
+
+def test_a_runs_identity_is_its_first_invocation_id() -> None:
+    (run,) = runs(fold([seen("A")]))
+    assert run.id == run_id(JOB, invocation("A"))
+
+
+def test_a_clock_that_ran_backwards_gives_no_duration() -> None:
+    attempt = Attempt(invocation("A"), wall(200), Usec(200), wall(100), Usec(100), "success")
+    run = tracker.as_run(EMPTY, Open(invocation("A"), BOOT, (attempt,)))
+    assert run.duration is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", 0), ("203", 203), ("TERM", 15), ("RTMIN+3", 37), ("RTMAX", 64), ("", None), ("½", None)],
+)
+def test_a_status_is_a_number_or_a_signals_name(text: str, expected: int | None) -> None:
+    assert tracker.signal_or_status(text) == expected

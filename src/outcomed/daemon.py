@@ -7,6 +7,7 @@ wake-ups and nothing else.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import fcntl
 import os
 import select
@@ -29,7 +30,7 @@ from outcomed.bus import Calls, Lost, Reloading, UnitNew, Watch, check_unit
 from outcomed.engine import Engine, Watched, now_usec
 from outcomed.errors import BusError, JournalError, LedgerError, OutcomedError
 from outcomed.ledger import JobRow, Ledger
-from outcomed.model import Config, Job, JobName, Judgement, UnitName, Usec
+from outcomed.model import DAY, Config, Job, JobName, Judgement, UnitName, Usec
 from outcomed.paths import PATHS, Paths
 from outcomed.specifiers import this_host
 from outcomed.tracker import Phase, as_run, phase, resume
@@ -85,6 +86,8 @@ class Daemon:
         self._connect()
         self._catch_up(now)
         self._say_untold()
+        for directory in (self.paths.sinks.parent, self.paths.checks, self.paths.requests):
+            spool.sweep(directory, now)  # what a killed writer left aside
         self.outcomes.restore(
             name
             for name, watched in self.engine.jobs.items()
@@ -113,6 +116,7 @@ class Daemon:
         self.engine.watch = Watch(self.engine.boot, units, new_units=bool(self.templates))
         if old is not None:
             old.close()
+        self.engine.look_at_checks()
 
     def _catch_up(self, now: Usec) -> None:
         with contextlib.suppress(JournalError):  # without journald there is nothing to wait for
@@ -182,6 +186,12 @@ class Daemon:
         for name, row in rows.items():
             if name not in wanted and row.config is not None:
                 self._close_removed(row, now)
+        effects.log(
+            6,
+            f"configuration in force: {len(wanted)} job{'s' if len(wanted) != 1 else ''}, "
+            f"{len(config.sinks)} sink{'s' if len(config.sinks) != 1 else ''}",
+            messages.CONFIG_LOADED,
+        )
         spool.write_sinks(self.config.sinks, self.paths)
         spool.write_aside(self.paths.compiled, configuration.encode_config(self.config), 0o600)
 
@@ -532,8 +542,10 @@ class Daemon:
             self.engine.commit(now)
         except LedgerError:
             return  # the files stay, and are looked at again
-        for ident in done:
+        # What a hook sent while we were away is not in the ledger yet, and would go out again.
+        for ident in due.intersection(done):
             spool.forget_done(ident, self.paths)
+        spool.forget_done_before(Usec(now - DAY), self.paths)
 
     def _take_requests(self) -> None:
         """A hook has written something."""
@@ -626,6 +638,7 @@ def _lock(path: Path) -> IO[bytes]:
 
 def main() -> int:
     """What outcomed.service starts."""
+    faulthandler.enable()  # a missed watchdog then shows in the journal where it hung
     try:
         lock = _lock(PATHS.lock)
         daemon = Daemon()

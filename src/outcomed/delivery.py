@@ -375,7 +375,7 @@ class Office:
             # The next process tries again; this one does not let it stand in the way.
             log(_ERROR, f"{ident!a}: cannot be moved to failed/: {error.strerror}, leaving it")
             self._immovable.add(ident)
-        log(level, f"{ident!a}: given up and moved to failed/: {reason}")
+        _log_refusal(level, ident, lane.sink.name if lane else "", reason)
         if lane:
             lane.leaves(ident)
 
@@ -529,6 +529,26 @@ def log(level: int, text: str) -> None:
     """To the journal, by the level prefix of sd-daemon(3)."""
     sys.stderr.write(f"<{level}>{text}\n")
     sys.stderr.flush()
+
+
+def _log_refusal(level: int, ident: str, sink: str, reason: str) -> None:
+    """With its MESSAGE_ID, so that `journalctl -x` says what to do about it."""
+    from outcomed import journal, messages  # libsystemd, for the rare day on which it happens
+    from outcomed.errors import JournalError
+
+    text = f"{ident!a}: given up and moved to failed/: {reason}"
+    fields = {
+        "MESSAGE": text,
+        "PRIORITY": str(level),
+        "MESSAGE_ID": messages.DELIVERY_REFUSED,
+        "SYSLOG_IDENTIFIER": "outcomed-deliver",
+        "OUTCOMED_SINK": sink,
+        "OUTCOMED_DELIVERY": ident,
+    }
+    try:
+        journal.send(fields, wait=1)
+    except JournalError:
+        log(level, text)
 
 
 def _span(usec: int) -> str:

@@ -13,7 +13,7 @@ from outcomed import engine, journal, messages, spool
 from outcomed.bus import Calls, outcome_unit
 from outcomed.engine import Concluded, Watched
 from outcomed.errors import BusError, JournalError
-from outcomed.model import Delivery, Incident, JobName, Judgement, Klass, Run
+from outcomed.model import Delivery, Finding, Incident, JobName, Judgement, Klass, Run
 from outcomed.paths import Paths
 
 # syslog(3)'s levels. What is good says so at info: a quiet daemon has nothing above.
@@ -54,6 +54,18 @@ def log_verdict(seq: int, judgement: Judgement) -> None:
         f"{run.job}: {judgement.verdict}: {judgement.summary}",
         messages.VERDICT[klass],
         **fields,
+    )
+
+
+def log_check(judgement: Judgement, finding: Finding) -> None:
+    """That a check unit did not answer; the verdict says what it means for the run."""
+    log(
+        4,
+        f"{judgement.run.job}: {finding.rule}: {finding.summary}",
+        messages.CHECK_FAILED,
+        OUTCOMED_JOB=judgement.run.job,
+        OUTCOMED_RUN=judgement.run.id,
+        OBJECT_SYSTEMD_UNIT=str(finding.evidence["check"]),
     )
 
 
@@ -122,6 +134,9 @@ def tell(
         change, unit = one.change, one.judgement.run.unit
         try:
             log_verdict(seq, one.judgement)
+            for finding in one.judgement.findings:
+                if "check" in finding.evidence:
+                    log_check(one.judgement, finding)
             if change.opened is not None:
                 log_incident(change.opened, unit, opened=True)
             elif change.closed is not None:

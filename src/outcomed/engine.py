@@ -693,7 +693,19 @@ class Engine:
         if answer is not None:
             return {finding.rule: finding for finding in answer}
         fault = fault or f"{unit} ended without an answer"
-        return {label: Finding(label, Held.UNKNOWN, fault) for label in asked}
+        return {label: Finding(label, Held.UNKNOWN, fault, {"check": unit}) for label in asked}
+
+    def look_at_checks(self) -> None:
+        """After a new connection: a check may have ended while nobody listened."""
+        waiting = {
+            check_unit(watched.job.name): watched.task.wait
+            for watched in self.jobs.values()
+            if watched.task is not None and watched.task.wait is not None
+        }
+        waiting = {unit: wait for unit, wait in waiting.items() if wait.check is not None}
+        for unit, state in self.calls.states(list(waiting)).items():
+            if state in ("inactive", "failed"):
+                waiting[unit].done = True
 
     # --- the commit ---------------------------------------------------------------------------
 

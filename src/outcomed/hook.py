@@ -287,7 +287,11 @@ def _configuration(paths: Paths) -> Config:
     compiled = Config()
     with contextlib.suppress(OSError, msgspec.DecodeError):
         compiled = configuration.decode_config(paths.compiled.read_bytes())
-    return configuration.load_isolated(paths, last_good=compiled).config
+    loaded = configuration.load_isolated(paths, last_good=compiled)
+    if loaded.unread:
+        return compiled
+    kept = tuple(job for job in compiled.jobs if job.name in loaded.broken)
+    return msgspec.structs.replace(loaded.config, jobs=(*loaded.config.jobs, *kept))
 
 
 def _incident_is_open(name: JobName, paths: Paths) -> bool:

@@ -257,6 +257,12 @@ def forget_done(ident: str, paths: Paths = PATHS) -> None:
     (_done(paths) / _file_name(ident)).unlink(missing_ok=True)
 
 
+def forget_done_before(before: Usec, paths: Paths = PATHS) -> None:
+    """Clear away what arrived, but was spooled by somebody who does not come back for it."""
+    for name in _names(_done(paths)):
+        _remove_if_older(_done(paths) / name, before)
+
+
 def forget_failed(ident: str, paths: Paths = PATHS) -> None:
     """Somebody has it in writing that the message was given up."""
     (_failed(paths) / _file_name(ident)).unlink(missing_ok=True)

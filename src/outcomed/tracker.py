@@ -434,10 +434,6 @@ def as_run(track: Track, open_run: Open) -> Run:
     """What the ledger keeps of it. The result is the last attempt's, the start the first's."""
     first, last = open_run.attempts[0], open_run.last
     code, status, command = _who_failed(last)
-    clock = (first.started_mono, last.ended_mono)
-    duration = None
-    if open_run.ended and clock[0] is not None and clock[1] is not None and clock[1] >= clock[0]:
-        duration = Usec(clock[1] - clock[0])
     return Run(
         id=run_id(track.job, open_run.key),
         job=track.job,
@@ -451,12 +447,20 @@ def as_run(track: Track, open_run: Open) -> Run:
         slot=open_run.slot,
         started=first.started,
         finished=last.ended if open_run.ended and last.result != "lost" else None,
-        duration=duration,
+        duration=_duration(first, last) if open_run.ended and last.result != "lost" else None,
         result=last.result if open_run.ended else None,
         exit_code=code,
         exit_status=status,
         command=command,
     )
+
+
+def _duration(first: Attempt, last: Attempt) -> Usec | None:
+    """By the monotonic clock; by the other where the start is known from the ledger alone."""
+    for begin, end in ((first.started_mono, last.ended_mono), (first.started, last.ended)):
+        if begin is not None and end is not None and end >= begin:
+            return Usec(end - begin)
+    return None
 
 
 def _who_failed(attempt: Attempt) -> tuple[str | None, int | None, str | None]:

@@ -1,8 +1,6 @@
 """After a downtime: how fast runs are judged that happened meanwhile, and in how much memory."""
 
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 
 from tests.bench import idle, site
@@ -13,7 +11,6 @@ from tests.nodes import Node
 
 JOBS = 10
 PATIENCE = 900  # seconds
-SAMPLE = 0.1
 GOAL = 6 / 10_000  # seconds a run
 
 # Real runs, ten at a time. Prints how many seconds it took.
@@ -49,16 +46,10 @@ def measure(deb: Path, sizes: Sizes, results: Results) -> None:
 
 
 def _watch(node: Node, runs: int) -> tuple[float, float, int]:
-    """Peak memory, the time of the last verdict, and how many there are, once all are there."""
-    until = time.time() + PATIENCE
-    node.wait_for(lambda: node.show("outcomed.service", "MainPID")["MainPID"] != "0", 30)
-    daemon = Daemon(node)
-    ledger = f"file:{node.path('/var/lib/outcomed/ledger.db')}?mode=ro"
-    peak, last, judged = 0.0, 0.0, 0
-    with closing(sqlite3.connect(ledger, uri=True, timeout=10)) as db:
-        while judged < runs and time.time() < until:
-            peak = max(peak, daemon.memory().private)
-            judged, at = db.execute("SELECT count(*), coalesce(max(at), 0) FROM verdict").fetchone()
-            last = at / 1e6
-            time.sleep(SAMPLE)
-    return peak, last, judged
+    """Peak memory in megabytes, the time of the last verdict, and how many there are."""
+    said = node.run(
+        ["python3", f"{site.ON_NODE}/await_verdicts.py", str(runs), str(PATIENCE)],
+        timeout=PATIENCE + 60,
+    )
+    peak, last, judged = said.stdout.split()
+    return int(peak) / 1024, float(last), int(judged)

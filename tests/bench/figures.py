@@ -89,6 +89,6 @@ def _line(figure: Figure) -> str:
 
 def _quantity(value: float, unit: str) -> str:
     if unit == "times":
-        return f"{value:.1f} ×"
+        return f"{value:.1f} times"
     digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 3
     return f"{value:,.{digits}f} {unit}"

@@ -58,7 +58,7 @@ def test_nobody_listens_during_the_whole_incident(own_site: Site) -> None:
     site.receiver.wait_for(3, 30)
     assert [event["data"]["state"] for event in site.messages("first")] == ["firing", "resolved"]
     assert [event["data"]["state"] for event in site.messages("second")] == ["firing"]
-    assert [message for message in arrived(site.receiver)] == [
+    assert arrived(site.receiver) == [
         ("first", "firing"),
         ("second", "firing"),
         ("first", "resolved"),

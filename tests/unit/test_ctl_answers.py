@@ -224,12 +224,14 @@ def test_a_job_is_found_by_unit_and_by_run(asker: Asker) -> None:
 
 
 def test_an_ambiguous_prefix_lists_the_candidates(world: World, asker: Asker) -> None:
-    run = world.run(INVOICES, Usec(NOW - HOUR), id="37f4" + "0" * 28)
+    same = "0005" + "a" * 28
+    run = world.run(INVOICES, Usec(NOW - HOUR), invocation=same, last_invocation=same)
     world.judge(INVOICES, run, Verdict.VERIFIED, "held")
-    exit_code, _, err = asker.types("explain 37f4")
+    exit_code, _, err = asker.types("explain 0005")
     assert exit_code == 2
-    assert f"37f4{'0' * 28} of invoices" in err
-    assert "of db-backup" in err
+    assert "0005 may be any of 2: " in err
+    assert f"{run.id} of invoices" in err
+    assert "37f4b844ada55860842a667ae08ca06b of db-backup" in err
 
 
 def test_a_unit_that_two_jobs_watch_is_ambiguous(world: World, asker: Asker) -> None:

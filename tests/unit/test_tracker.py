@@ -366,7 +366,9 @@ def test_what_was_judged_is_not_judged_again(case: tuple[str, list[Observation]]
     for run in track.runs:
         track = track.without(run.key)
     for one in (*RECORDED[name].bus, *RECORDED[name].journal):
-        if one.invocation in judged and (isinstance(one, Seen) or not tracker.outlives_its_run(one)):
+        if one.invocation in judged and (
+            isinstance(one, Seen) or not tracker.outlives_its_run(one)
+        ):
             continue
         track = fold([one], track)
     assert {run.key for run in track.runs} <= keys

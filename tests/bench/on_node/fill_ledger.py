@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 from msgspec.structs import replace
+
 from outcomed.ledger import Ledger, Reader, Turn
 from outcomed.model import InvocationId, JobName, Judgement, UnitName, Usec, run_id
 

@@ -302,7 +302,9 @@ class Engine:
         self.catching_up = True
         self._cursors.clear()
         with journal.Journal() as source:
-            for number, told in enumerate(self._since_cursor(source), 1):
+            begin = self._cursor_time(source)
+            self._follow_open_runs(source, begin)
+            for number, told in enumerate(source.told_since(begin) if begin else (), 1):
                 for watched in self.by_unit.get(told.unit, ()):
                     self.hear(watched, told)
                 if number % STRETCH == 0:
@@ -315,16 +317,24 @@ class Engine:
         self._examine_all()
         yield
 
-    def _since_cursor(self, source: journal.Journal) -> Iterator[Told]:
-        """From the cursor, or from the start of the oldest run that the ledger has open."""
+    def _cursor_time(self, source: journal.Journal) -> Usec | None:
+        """From when to read on; None at the first start on this node, which has no past."""
         if not self.progress.cursor:
-            return iter(())  # the first start on this node: there is no past
+            return None
         fallback = Usec(max(self.progress.at - LOOK_BACK, 0))
         intact, begin = source.at_cursor(self.progress.cursor, fallback)
         if not intact:
             self.gap = "the entry that the cursor points at is gone"
-        starts = [run.attempts[0].started for one in self.jobs.values() for run in one.track.runs]
-        return source.told_since(min([begin, *(start for start in starts if start is not None)]))
+        return begin
+
+    def _follow_open_runs(self, source: journal.Journal, until: Usec | None) -> None:
+        """What the ledger has open may have ended before the cursor: it was being examined."""
+        for watched in self.jobs.values():
+            starts = [run.attempts[0].started for run in watched.track.runs]
+            begin = min((start for start in starts if start is not None), default=None)
+            if begin is not None and until is not None and begin < until:
+                for told in source.told_since(begin, watched.job.unit):
+                    self.hear(watched, told)
 
     def _examine_all(self) -> None:
         for watched in self.jobs.values():

@@ -332,6 +332,12 @@ class Ledger:
                 "UPDATE job SET config = ? WHERE n = ?",
                 (None if config is None else _encode(config), self._job_number(name)),
             )
+        for name in (name for name, config in turn.configs.items() if config is None):
+            # Nobody will judge what still runs of a job that is gone.
+            db.execute(
+                "UPDATE run SET open = NULL WHERE open = 1 AND job = ?",
+                (self._job_number(name),),
+            )
         for name, at in turn.since.items():
             db.execute("UPDATE job SET since = ? WHERE n = ?", (at, self._job_number(name)))
         for run in turn.runs.values():
@@ -613,14 +619,22 @@ def _connect_uri(path: Path, options: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2)
 
 
+_SMALLEST = 512  # bytes: a database of one page of the smallest size
+
+
 def _refuse_unfit(path: Path) -> None:
     """Look before a writer's connection, which would change even what it then refuses: it folds a
     log that it finds into the file."""
     try:
-        if not path.exists() or path.stat().st_size == 0:
-            return
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror}") from error
+    if size == 0:
+        return
+    if size < _SMALLEST:  # SQLite would take it for a new one
+        raise _refusal(path, LedgerError(f"{path}: damaged: only {size} bytes of it are left"))
     options = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
     db = None
     try:

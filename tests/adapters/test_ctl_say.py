@@ -84,7 +84,8 @@ def test_the_readers_of_the_journal_see_step_and_report_of_a_run() -> None:
     (entry,) = entries(unit, messages.JOB_STEP)
     begin = Usec(int(entry["__REALTIME_TIMESTAMP"]) - 1_000_000)
     with journal.Journal() as source:
-        lines = list(source.lines(UnitName(unit), [entry["_SYSTEMD_INVOCATION_ID"]], begin))
+        invocations = [entry["_SYSTEMD_INVOCATION_ID"]]
+        lines = list(source.lines(UnitName(unit), invocations, begin, (begin, None)))
     own = [line for line in lines if isinstance(line, journal.Line) and line.own]
     assert [line.step for line in own if line.step is not None] == [b"one"]
     assert [line.report for line in own if line.report is not None] == [b'{"n":1}']

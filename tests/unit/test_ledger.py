@@ -1,0 +1,681 @@
+"""The ledger on real SQLite files: all or nothing, nothing twice, and never an older truth."""
+
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from outcomed import ledger
+from outcomed.alerts import Standing
+from outcomed.errors import LedgerError
+from outcomed.ledger import Ledger, Progress, Reader, Turn
+from outcomed.model import (
+    BootId,
+    Delivery,
+    Finding,
+    Held,
+    Incident,
+    InvocationId,
+    Job,
+    JobName,
+    Judgement,
+    Run,
+    RunId,
+    UnitName,
+    Usec,
+    Verdict,
+    fingerprint,
+    run_id,
+)
+
+SOURCES = str(Path(ledger.__file__).parents[1])
+START = 1_790_000_000_000_000
+DAY = 86_400_000_000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+def run(job: str = "backup", number: int = 0, *, ended: bool = True) -> Run:
+    invocation = InvocationId(fingerprint(f"{job}/{number}".encode()))
+    started = START + number * DAY + number * 7919 % 1_000_003
+    begun = Run(
+        id=run_id(JobName(job), invocation),
+        job=JobName(job),
+        unit=UnitName(f"{job}.service"),
+        key=invocation,
+        boot=BootId(fingerprint(f"boot {number // 200}".encode())),
+        invocation=invocation,
+        last_invocation=invocation,
+        trigger=f"{job}.timer",
+        slot=Usec(started - 1200),
+        started=Usec(started),
+    )
+    if not ended:
+        return begun
+    return replace(
+        begun,
+        finished=Usec(started + 1_234_567_890 + number * 31),
+        duration=Usec(1_234_567_890 + number * 31),
+        result="success",
+        exit_code="exited",
+        exit_status=0,
+    )
+
+
+def judgement(job: str = "backup", number: int = 0) -> Judgement:
+    """A typical verified run with four rules."""
+    one = run(job, number)
+    assert one.started is not None
+    path = f"/srv/backups/{job}/shop-2026-{number % 12 + 1:02}-{number % 28 + 1:02}.sql.gz"
+    size, sent = 536_870_912 + number * 104_729 % 9_999_991, 300 + number % 99
+    facts = f"failed=0, generated={sent}, sent={sent}"
+    findings = (
+        Finding("result", Held.HELD, "it exited well", {"result": "success", "exit_status": 0}),
+        Finding(
+            "outcome[0].artifact",
+            Held.HELD,
+            f"{path}: 512.3M, gzip, 3.{number % 10}G inside",
+            {"path": path, "matches": 30, "size": size, "mtime": one.started + 1_200_000_000},
+        ),
+        Finding(
+            "outcome[1].duration", Held.HELD, "ran 20 min 34 s", {"duration_s": 1234.5 + number}
+        ),
+        Finding(
+            "outcome[2].report",
+            Held.HELD,
+            f"sent == generated and failed == 0 ({facts})",
+            {"failed": 0, "generated": sent, "sent": sent},
+        ),
+        Finding("outcome[3].journal", Held.HELD, "no line matches ERROR|partial"),
+    )
+    return Judgement(
+        run=one,
+        verdict=Verdict.VERIFIED,
+        reason="held",
+        summary=f"{findings[1].summary} (and 3 more)",
+        findings=findings,
+        steps=("dump", "upload"),
+        report={"sent": sent, "generated": sent, "failed": 0},
+        rules_hash=fingerprint(job.encode()),
+        at=Usec(one.started + 1_234_600_000),
+    )
+
+
+def incident(ident: str = "alert", *, closed: int | None = None) -> Incident:
+    return Incident(
+        id=ident,
+        job=JobName("backup"),
+        opened=Usec(START),
+        verdict=Verdict.FAILED,
+        reason="exit-code",
+        summary="exited with status 1",
+        run=run().id,
+        closed=None if closed is None else Usec(closed),
+    )
+
+
+def delivery(ident: str = "m1") -> Delivery:
+    return Delivery(id=ident, sink="ops", created=Usec(START), event={"id": ident})
+
+
+def whole_turn() -> Turn:
+    """One of everything that a turn can change."""
+    one = judgement()
+    under_way = run("other", ended=False)
+    assert one.run.invocation is not None
+    assert under_way.invocation is not None
+    return Turn(
+        runs={under_way.id: under_way},
+        attempts=[
+            (one.run.job, one.run.id, one.run.invocation, 1),
+            (under_way.job, under_way.id, under_way.invocation, 1),
+        ],
+        judgements=[one],
+        standings={JobName("backup"): Standing(incident(), 1)},
+        closed=[incident("older", closed=START + 5)],
+        triggers={JobName("backup"): Usec(START)},
+        configs={JobName("backup"): Job(JobName("backup"), UnitName("backup.service"))},
+        since={JobName("backup"): Usec(START - 5)},
+        deliveries=[delivery()],
+        delivered=[("m0", Usec(START), "")],
+        progress=Progress("s=cursor", BootId("b" * 32), Usec(START), 0),
+    )
+
+
+def contents(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    with sqlite3.connect(path) as db:
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE sql > ''")]
+        found = {
+            name: db.execute(f"SELECT * FROM {name}").fetchall()
+            for name in tables
+            if name in ("job", "run", "attempt", "verdict", "incident", "outbox", "progress")
+        }
+    db.close()
+    return found
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in path.parent.iterdir() if "-shm" not in one.name}
+
+
+# --- what is written comes back --------------------------------------------------------------
+
+
+def test_a_turn_comes_back_as_it_was_written(path: Path) -> None:
+    turn = whole_turn()
+    with Ledger(path) as book:
+        (seq,) = book.commit(turn)
+        rows = {row.name: row for row in book.jobs()}
+        backup = rows[JobName("backup")]
+        assert backup.config == turn.configs[JobName("backup")]
+        assert backup.standing == turn.standings[JobName("backup")]
+        assert (backup.since, backup.last_trigger) == (START - 5, START)
+        assert backup.last == ledger.Stored(seq, turn.judgements[0])
+        assert rows[JobName("other")].last is None
+        assert book.open_runs() == list(turn.runs.values())
+        assert book.due() == turn.deliveries
+        assert book.progress() == turn.progress
+        assert book.after(0) == [backup.last]
+        assert book.after(seq) == []
+        with Reader(path) as reader:
+            assert reader.jobs() == book.jobs()
+            assert reader.history(JobName("backup"), 5) == [backup.last]
+            assert reader.under_way() == book.open_runs()
+            assert reader.undelivered() == turn.deliveries
+            assert reader.progress() == turn.progress
+            found = reader.incidents(JobName("backup"), 5)
+            assert {one.id for one in found} == {"alert", "older"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unit": UnitName("other.service")},
+        {"key": "bb:7", "invocation": None, "last_invocation": None},
+        {"last_invocation": InvocationId("c" * 32), "attempts": 3},
+        {"started": None, "slot": None, "trigger": "unknown"},
+        {"result": None, "exit_code": None, "exit_status": None, "finished": None},
+        {"result": "exit-code", "command": "ExecStartPre", "exit_status": 255},
+    ],
+)
+def test_what_a_run_leaves_out_is_put_back(path: Path, change: dict[str, object]) -> None:
+    first, changed = judgement(), replace(run(number=1), **change)
+    changed = replace(changed, id=run_id(changed.job, changed.key))
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[first, replace(judgement(number=1), run=changed)]))
+        assert book.after(1)[0].judgement.run == changed
+
+
+def test_a_run_is_found_by_the_beginning_of_either_id(path: Path) -> None:
+    with Ledger(path) as book:
+        book.commit(whole_turn())
+    one = run()
+    assert one.invocation is not None
+    with Reader(path) as reader:
+        for ident in (one.id, one.id[:7], one.invocation, one.invocation[:7]):
+            assert [stored.judgement.run for stored in reader.find(ident)] == [one]
+        assert reader.find("f" * 32) == []
+
+
+def test_a_run_that_began_and_ended_in_one_turn_is_known_by_its_invocation(path: Path) -> None:
+    with Ledger(path) as book:
+        book.commit(whole_turn())
+        invocation = run().invocation
+        assert invocation is not None
+        assert book.judged(JobName("backup"), invocation)
+        assert not book.judged(JobName("other"), invocation)
+        assert book.knows_run(run().id)
+        assert not book.knows_run(run("other").id)
+
+
+def test_a_delivery_is_due_until_it_is_reported(path: Path) -> None:
+    with Ledger(path) as book:
+        book.commit(Turn(deliveries=[delivery("m1"), delivery("m2")]))
+        book.commit(Turn(delivered=[("m1", Usec(START), ""), ("m2", Usec(START), "gone")]))
+        assert book.due() == []
+        book.commit(Turn(deliveries=[delivery("m1")]))
+        assert book.due() == []
+    rows = contents(path)["outbox"]
+    assert [row[4:] for row in rows] == [(None, None), ("gone", None)]
+
+
+def test_the_slot_before_this_one_is_found(path: Path) -> None:
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[judgement(number=number) for number in range(3)]))
+        own = run(number=2).slot
+        assert own is not None
+        assert book.previous_slot(JobName("backup"), own) == run(number=1).slot
+        assert book.previous_slot(JobName("nobody"), own) is None
+
+
+def test_an_incident_is_closed_in_its_place(path: Path) -> None:
+    with Ledger(path) as book:
+        book.commit(Turn(standings={JobName("backup"): Standing(incident(), 1)}))
+        closed = incident(closed=START + 9)
+        book.commit(Turn(standings={JobName("backup"): Standing()}, closed=[closed]))
+    with Reader(path) as reader:
+        assert reader.incidents(JobName("backup"), 5) == [closed]
+
+
+def test_an_empty_turn_writes_nothing(path: Path) -> None:
+    with Ledger(path) as book:
+        before = book._db.total_changes
+        assert book.commit(Turn()) == []
+        assert book._db.total_changes == before
+
+
+# --- a replay is a no-op ---------------------------------------------------------------------
+
+
+def test_a_replayed_turn_changes_nothing_but_the_verdicts_it_repeats(path: Path) -> None:
+    turn = whole_turn()
+    with Ledger(path) as book:
+        book.commit(turn)
+        before = contents(path)
+        turn.judgements = []
+        book.commit(turn)
+        assert contents(path) == before
+
+
+def test_a_run_that_was_judged_is_never_open_again(path: Path) -> None:
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[judgement()]))
+        begun = run(ended=False)
+        book.commit(Turn(runs={begun.id: begun}))
+        assert book.open_runs() == []
+        assert book.after(0)[0].judgement.run == run()
+
+
+def test_a_run_keeps_its_number_from_its_start_to_its_verdict(path: Path) -> None:
+    begun = run(ended=False)
+    with Ledger(path) as book:
+        book.commit(Turn(runs={begun.id: begun}))
+        ((number, *_),) = contents(path)["run"]
+        book.commit(Turn(judgements=[judgement()]))
+        ((again, *_),) = contents(path)["run"]
+        assert number == again
+        assert book.open_runs() == []
+
+
+def test_sequence_numbers_are_never_used_again(path: Path) -> None:
+    with Ledger(path) as book:
+        assert book.commit(Turn(judgements=[judgement(number=n) for n in range(3)])) == [1, 2, 3]
+        book._db.execute("DELETE FROM verdict WHERE seq = 3")
+    with Ledger(path) as book:
+        assert book.commit(Turn(judgements=[judgement(number=3)])) == [4]
+
+
+# --- all or nothing --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "table", ["job", "run", "attempt", "verdict", "incident", "outbox", "progress"]
+)
+@pytest.mark.parametrize("what", ["INSERT", "UPDATE"])
+def test_an_error_anywhere_leaves_nothing_of_the_turn(path: Path, table: str, what: str) -> None:
+    with Ledger(path) as book:
+        book.commit(Turn(deliveries=[delivery("m0")]))
+        before = contents(path)
+        book._db.execute(
+            f"CREATE TEMP TRIGGER injected BEFORE {what} ON main.{table}"
+            " BEGIN SELECT RAISE(FAIL, 'injected'); END"
+        )
+        never = (table, what) in {
+            ("progress", "INSERT"),
+            ("run", "UPDATE"),
+            ("attempt", "UPDATE"),
+            ("verdict", "UPDATE"),
+            ("incident", "UPDATE"),
+        }
+        if never:
+            return
+        with pytest.raises(LedgerError, match="injected"):
+            book.commit(whole_turn())
+        assert contents(path) == before
+        book._db.execute("DROP TRIGGER injected")
+        book.commit(whole_turn())
+        assert len(book.jobs()) == 2
+
+
+def test_a_failed_turn_leaves_no_memory_of_jobs_that_were_not_written(path: Path) -> None:
+    with Ledger(path) as book:
+        book._db.execute(
+            "CREATE TEMP TRIGGER injected BEFORE INSERT ON main.verdict"
+            " BEGIN SELECT RAISE(FAIL, 'injected'); END"
+        )
+        with pytest.raises(LedgerError):
+            book.commit(Turn(judgements=[judgement("a")]))
+        book._db.execute("DROP TRIGGER injected")
+        book.commit(Turn(judgements=[judgement("b")]))
+        book.commit(Turn(judgements=[judgement("a")]))
+        last = {row.name: row.last for row in book.jobs()}
+        for name in ("a", "b"):
+            stored = last[JobName(name)]
+            assert stored is not None
+            assert stored.judgement == judgement(name)
+
+
+def test_a_full_disk_costs_the_turn_and_nothing_else(path: Path) -> None:
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[judgement()]))
+        before = contents(path)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        size = Path(f"{path}-wal").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5_000, limits[1]))
+        try:
+            with pytest.raises(LedgerError, match="could not be committed") as refusal:
+                book.commit(Turn(judgements=[judgement(number=n) for n in range(1, 500)]))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert refusal.value.hint is not None
+        assert contents(path) == before
+        assert book.commit(Turn(judgements=[judgement(number=1)])) == [2]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_file_system_costs_the_turn_and_nothing_else(tmp_path: Path) -> None:
+    script = f"""
+import sys; sys.path[:0] = [{SOURCES!r}, {str(Path.cwd())!r}]
+from tests.unit.test_ledger import *
+path = Path({str(tmp_path)!r}, "ledger.db")
+with Ledger(path) as book:
+    book.commit(Turn(judgements=[judgement()]))
+    number = 1
+    try:
+        while True:
+            book.commit(Turn(judgements=[judgement(number=number)]))
+            number += 1
+    except LedgerError as error:
+        assert "full" in str(error), error
+    assert len(book.after(0)) == number
+with Ledger(path) as book:
+    assert len(book.after(0)) == number > 10
+print("as it was")
+"""
+    mount = f"mount -t tmpfs -o size=600k tmpfs {tmp_path} && exec {sys.executable} -c '$0'"
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mount.replace("'$0'", '"$0"'), script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "permission denied" in result.stderr:
+        pytest.skip("mounting is not permitted here")
+    assert result.stdout == "as it was\n", result.stderr
+
+
+# --- what is refused, and left as it is ------------------------------------------------------
+
+
+def refused(path: Path) -> LedgerError:
+    """Neither end takes it, and not a byte of it changes."""
+    before = files(path)
+    for end in (Ledger, Reader):
+        with pytest.raises(LedgerError) as refusal:
+            end(path)
+        assert str(path) in refusal.value.fault
+        assert files(path) == before
+    return refusal.value
+
+
+def test_a_ledger_is_made_from_nothing_and_found_again(path: Path) -> None:
+    with Ledger(path) as book:
+        book.commit(whole_turn())
+    assert path.stat().st_mode & 0o777 == 0o640
+    with Ledger(path) as book:
+        assert len(book.jobs()) == 2
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (ledger.SCHEMA,)
+    db.close()
+
+
+def test_every_version_is_reached_from_nothing() -> None:
+    assert sorted(ledger.MIGRATIONS) == list(range(1, ledger.SCHEMA + 1))
+
+
+def test_a_newer_schema_is_refused(path: Path) -> None:
+    Ledger(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {ledger.SCHEMA + 1}")
+    db.close()
+    error = refused(path)
+    assert "schema 2, and this program knows schema 1" in error.fault
+    assert "left as it is" in (error.hint or "")
+
+
+def test_a_newer_schema_is_refused_beside_the_log_of_a_daemon_that_was_killed(path: Path) -> None:
+    write_and_be_killed(path)
+    copy = path.with_name("copy")
+    copy.mkdir()
+    shutil.copyfile(f"{path}-wal", copy / "ledger.db-wal")
+    shutil.copyfile(path, copy / "ledger.db")
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {ledger.SCHEMA + 1}")
+        for suffix in ("", "-wal"):
+            shutil.copyfile(f"{path}{suffix}", copy / f"ledger.db{suffix}")
+    db.close()
+    assert "schema 2" in refused(copy / "ledger.db").fault
+
+
+def test_somebody_elses_database_is_refused(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE precious (x)")
+    db.close()
+    assert "not a ledger of outcomed" in refused(path).fault
+
+
+@pytest.mark.parametrize("size", [1, 100, 5_000, 20_000])
+def test_a_truncated_file_is_refused(path: Path, size: int) -> None:
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[judgement(number=n) for n in range(200)]))
+    os.truncate(path, size)
+    before = files(path)
+    with pytest.raises(LedgerError):
+        Ledger(path)
+    assert files(path) == before
+
+
+def test_a_garbled_file_is_refused(path: Path) -> None:
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[judgement(number=n) for n in range(200)]))
+    with path.open("r+b") as file:
+        file.seek(8_192)
+        file.write(b"\xff" * 8_192)
+    before = files(path)
+    with pytest.raises(LedgerError) as refusal:
+        Ledger(path)
+    assert refusal.value.hint is None or "left as it is" in refusal.value.hint
+    assert files(path) == before
+
+
+def test_what_is_no_database_is_refused(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be taken for one" * 100)
+    assert "not a database" in refused(path).fault
+
+
+def test_a_body_that_cannot_be_unpacked_is_said(path: Path) -> None:
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[judgement()]))
+        book._db.execute("UPDATE verdict SET body = x'01ffffffff'")
+        with pytest.raises(LedgerError, match="unpacked"):
+            book.jobs()
+
+
+def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="unable to open"):
+        Ledger(tmp_path / "nowhere" / "ledger.db")
+
+
+def test_a_reader_says_where_nothing_is(path: Path) -> None:
+    with pytest.raises(LedgerError, match="there is no ledger") as refusal:
+        Reader(path)
+    assert "outcomed.service" in (refusal.value.hint or "")
+    path.touch()
+    with pytest.raises(LedgerError, match="not a ledger"):
+        Reader(path)
+
+
+def test_an_empty_file_becomes_a_ledger(path: Path) -> None:
+    path.touch()
+    with Ledger(path) as book:
+        assert book.jobs() == []
+
+
+# --- readers ---------------------------------------------------------------------------------
+
+
+def test_a_reader_beside_a_living_writer_sees_what_was_committed(path: Path) -> None:
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[judgement()]))
+        with Reader(path) as reader:
+            assert len(reader.history(JobName("backup"), 9)) == 1
+            book.commit(Turn(judgements=[judgement(number=1)]))
+            assert len(reader.history(JobName("backup"), 9)) == 2
+
+
+def test_a_reader_stops_no_writer(path: Path) -> None:
+    with Ledger(path) as book, Reader(path) as reader:
+        rows = reader._db.execute("SELECT * FROM progress")
+        rows.fetchone()
+        book.commit(whole_turn())
+        assert reader.jobs()
+
+
+def write_and_be_killed(path: Path) -> None:
+    """A writer that commits three verdicts and is killed, with the last ones in the log alone."""
+    script = f"""
+import sys; sys.path[:0] = [{SOURCES!r}, {str(Path.cwd())!r}]
+from tests.unit.test_ledger import *
+book = Ledger(Path({str(path)!r}))
+book.commit(Turn(judgements=[judgement()]))
+book._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+book.commit(Turn(judgements=[judgement(number=1)]))
+book.commit(Turn(judgements=[judgement(number=2)]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    result = subprocess.run([sys.executable, "-c", script], check=False)
+    assert result.returncode == -signal.SIGKILL
+    assert Path(f"{path}-wal").stat().st_size > 0
+
+
+def newest(path: Path) -> list[Judgement]:
+    with Reader(path) as reader:
+        return [stored.judgement for stored in reader.history(JobName("backup"), 1)]
+
+
+def test_a_reader_sees_the_newest_verdict_of_a_writer_that_was_killed(path: Path) -> None:
+    write_and_be_killed(path)
+    assert newest(path) == [judgement(number=2)]
+    with Ledger(path) as book:
+        assert len(book.after(0)) == 3
+
+
+def test_a_reader_sees_the_newest_verdict_without_the_shared_memory(path: Path) -> None:
+    write_and_be_killed(path)
+    Path(f"{path}-shm").unlink()
+    assert newest(path) == [judgement(number=2)]
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that everybody may read, as far as the root of the file system."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+def newest_for_another_user(path: Path) -> int:
+    """The number of the newest verdict, as a process of nobody reads it; 255 if it cannot."""
+    child = os.fork()
+    if child == 0:
+        code = 255
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            with Reader(path) as reader:
+                code = reader.history(JobName("backup"), 1)[0].seq
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_another_user_sees_the_newest_verdict(public: Path, shared_memory: bool) -> None:
+    path = public / "ledger.db"
+    write_and_be_killed(path)
+    if not shared_memory:
+        Path(f"{path}-shm").unlink()
+    for file in public.iterdir():
+        file.chmod(0o644)
+    before = files(path)
+    assert newest_for_another_user(path) == 3
+    assert files(path) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_who_may_not_read_is_told_who_may(path: Path) -> None:
+    Ledger(path).close()
+    path.chmod(0)
+    with pytest.raises(LedgerError, match="permission denied") as refusal:
+        Reader(path)
+    assert "adm" in (refusal.value.hint or "")
+
+
+def test_a_name_with_uri_characters_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a?b#c%20d.db"
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[judgement()]))
+    assert newest(path) == [judgement()]
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+
+def test_a_typical_run_takes_no_more_than_400_bytes(path: Path) -> None:
+    runs, jobs = 10_000, 200
+    names = [f"job-{number}" for number in range(jobs)]
+    began = time.monotonic()
+    with Ledger(path) as book:
+        book._db.execute("PRAGMA synchronous = OFF")
+        for first in range(0, runs, 500):
+            turn = Turn()
+            for number in range(first, first + 500):
+                one = judgement(names[number % jobs], number // jobs)
+                assert one.run.invocation is not None
+                turn.judgements.append(one)
+                turn.attempts.append((one.run.job, one.run.id, one.run.invocation, 1))
+                turn.standings[one.run.job] = Standing()
+            book.commit(turn)
+        wrote = time.monotonic() - began
+        began = time.monotonic()
+        assert len(book.jobs()) == jobs
+        read = time.monotonic() - began
+    a_run = (path.stat().st_size - jobs * 1_000) / runs
+    print(f"{path.stat().st_size / runs:.0f} bytes a run, of which samples: {jobs * 1000 / runs}")
+    print(f"{runs / wrote:.0f} runs a second in big turns; jobs() of {jobs}: {read * 1000:.1f} ms")
+    assert a_run < 400
+    assert read < 1
+
+
+def test_a_turn_is_committed_durably_many_times_a_second(path: Path) -> None:
+    with Ledger(path) as book:
+        assert book._db.execute("PRAGMA synchronous").fetchone() == (2,)
+        began = time.monotonic()
+        for number in range(50):
+            book.commit(Turn(judgements=[judgement(number=number)]))
+        print(f"{50 / (time.monotonic() - began):.0f} commits a second")

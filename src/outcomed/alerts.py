@@ -6,7 +6,7 @@ however many bad runs lie between.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, assert_never
 
 from msgspec.structs import replace
 
@@ -71,6 +71,8 @@ def decide(
             return _warning(standing, judgement)
         case Klass.NEUTRAL:
             return _neutral(standing, judgement)
+        case _ as never:
+            assert_never(never)
 
 
 def close(standing: Standing, at: Usec) -> Change:

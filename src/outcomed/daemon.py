@@ -318,7 +318,10 @@ class Daemon:
             if self._wake.fileno() in readable:
                 _drain(self._wake)
                 self._take_requests()
-            self._take_signals(self.engine.watch, now)
+            try:
+                self._take_signals(self.engine.watch, now)
+            except BusError as error:
+                self._lost(str(error))  # systemd was re-executed in the middle of our question
             self.engine.step(readable)
             self._catch_up_on()
             self._sweep_on()
@@ -326,7 +329,12 @@ class Daemon:
             self._do_due(now)
             if self.reload:
                 self.reload = False
-                self._reload()
+                try:
+                    self._reload()
+                except BusError as error:
+                    self._lost(str(error))
+                    self._due["reload"] = time.monotonic() + RETRY_BUS
+                    self._ready()
             if watchdog and time.monotonic() >= beat + watchdog:
                 sd.notify("WATCHDOG=1")
                 beat = time.monotonic()
@@ -445,6 +453,8 @@ class Daemon:
             match name:
                 case "reconnect":
                     self._bus_again(now)
+                case "reload":
+                    self.reload = True
                 case "spool":
                     self._tend_spool()
                 case "rest":
@@ -456,6 +466,7 @@ class Daemon:
         try:
             self.calls.reopen()
             self._connect()
+            self._units_reloaded(now)
             self._past = self.engine.catch_up(now)
         except BusError:
             self._due["reconnect"] = time.monotonic() + RETRY_BUS

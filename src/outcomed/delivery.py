@@ -533,7 +533,7 @@ def log(level: int, text: str) -> None:
 
 def _log_refusal(level: int, ident: str, sink: str, reason: str) -> None:
     """With its MESSAGE_ID, so that `journalctl -x` says what to do about it."""
-    from outcomed import journal, messages  # libsystemd, for the rare day on which it happens
+    from outcomed import entry, messages
     from outcomed.errors import JournalError
 
     text = f"{ident!a}: given up and moved to failed/: {reason}"
@@ -546,7 +546,7 @@ def _log_refusal(level: int, ident: str, sink: str, reason: str) -> None:
         "OUTCOMED_DELIVERY": ident,
     }
     try:
-        journal.send(fields, wait=1)
+        entry.send(fields, wait=1)
     except JournalError:
         log(level, text)
 

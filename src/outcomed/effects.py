@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from outcomed import engine, journal, messages, spool
+from outcomed import engine, entry, messages, spool
 from outcomed.bus import Calls, outcome_unit
 from outcomed.engine import Concluded, Watched
 from outcomed.errors import BusError, JournalError
@@ -22,7 +22,7 @@ _PRIORITY = {Klass.GOOD: 6, Klass.NEUTRAL: 6, Klass.WARNING: 4, Klass.BAD: 3}
 
 def log(priority: int, message: str, message_id: str, **fields: str) -> None:
     """One line of our own in the journal."""
-    journal.send(
+    entry.send(
         {
             "MESSAGE": message,
             "PRIORITY": str(priority),
@@ -42,7 +42,7 @@ def log_verdict(seq: int, judgement: Judgement) -> None:
         "OUTCOMED_VERDICT": judgement.verdict.value,
         "OUTCOMED_REASON": judgement.reason,
         "OUTCOMED_VERDICT_SEQ": str(seq),
-        "OUTCOMED_FINDINGS": journal.dump(judgement.findings),
+        "OUTCOMED_FINDINGS": entry.dump(judgement.findings),
         "OBJECT_SYSTEMD_UNIT": run.unit,
     }
     if run.last_invocation is not None:

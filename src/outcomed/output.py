@@ -41,6 +41,7 @@ class Completeness(Record, frozen=True):
     """Whether silence in the output means anything; if not, why not."""
 
     reason: str = ""  # empty: complete
+    strayed: str = ""  # why what is missing here may stand under the next run's id
 
     @property
     def complete(self) -> bool:

@@ -210,8 +210,8 @@ def report(
         what = f"the run did not report {', '.join(missing)}"
         if faults:
             what += f" ({printable(faults[0])})"
-        if not completeness.complete:
-            return Finding(label, Held.UNKNOWN, f"{what}; {completeness.reason}", evidence)
+        if doubt := completeness.reason or completeness.strayed:
+            return Finding(label, Held.UNKNOWN, f"{what}; {doubt}", evidence)
         return Finding(label, Held.BROKEN, what, evidence)
     facts = ", ".join(f"{key}={_brief(said[key])}" for key in used)
     try:
@@ -237,11 +237,12 @@ def journal(
         if line is not None:
             said = printable(line[:200])
             return Finding(label, Held.BROKEN, f"said what it never must: {said}", evidence)
-        fine, what = Held.HELD, f"no line matches {rule.never}"
+        fine, what, doubt = Held.HELD, f"no line matches {rule.never}", completeness.reason
     else:
         if line is not None:
             return Finding(label, Held.HELD, f"said: {printable(line[:200])}", evidence)
         fine, what = Held.BROKEN, f"no line matches {rule.expect}"
-    if not completeness.complete:
-        return Finding(label, Held.UNKNOWN, f"{what}; {completeness.reason}", evidence)
+        doubt = completeness.reason or completeness.strayed
+    if doubt:
+        return Finding(label, Held.UNKNOWN, f"{what}; {doubt}", evidence)
     return Finding(label, fine, what, evidence)

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("systemd", reason="runs on a node: make check")
 
-from outcomed import journal, messages, output
+from outcomed import entry, journal, messages, output
 from outcomed.ctl import check_config, systemctl
 from outcomed.model import AlreadyDone, Artifact, Job, JobName, UnitName, Usec
 
@@ -110,7 +110,7 @@ def test_every_last_word_is_attributed() -> None:
 
 
 def test_outside_of_a_unit_nothing_is_sent_and_it_says_so() -> None:
-    if journal.own_unit() is not None:
+    if entry.own_unit() is not None:
         pytest.skip("these tests run inside of a unit")
     result = subprocess.run(
         [*OUTCOMECTL, "report", "a=1"], check=False, capture_output=True, text=True

@@ -190,10 +190,12 @@ def test_forged_invocation_of_a_users_own_unit_is_not_the_jobs(site: Site, mallo
         "- report: sent == generated\n- journal: {never: ERROR}\n",
     )
     runtime = f"/run/user/{mallory.uid}/systemd/units"
-    unit = """
-    [Service]
-    ExecStart=/bin/sh -c 'read word < %t/fifo; echo OUTCOME {\\\\"sent\\\\": 347}; echo ERROR'
-    """
+    # A process that journald has not met before (of a known one it remembers the invocation), and
+    # that lives until it is looked at.
+    site.node.write("/srv/lies", 'cat /srv/lies.txt; read word < "$1"\n')
+    site.node.write("/srv/lies.txt", 'OUTCOME {"sent": 347}\nERROR\n')
+    lies = "read word < %t/fifo; systemd-cat sh /srv/lies %t/fifo; true"
+    unit = f"[Service]\nExecStart=/bin/sh -c '{lies}'\n"
     site.node.units({"liar.service": unit}, user=MALLORY)
     site.node.run(f"mkfifo /run/user/{mallory.uid}/fifo", user=MALLORY)
     site.node.systemctl("start", "liar.service", user=MALLORY)

@@ -124,6 +124,20 @@ def test_template_instance_with_an_odd_name_goes_wrong_and_is_put_right(site: Si
     assert [event["data"]["state"] for event in site.messages(name)] == ["firing", "resolved"]
 
 
+def test_template_instance_that_is_unloaded_keeps_its_incident(site: Site) -> None:
+    unit = "[Service]\nType=oneshot\nExecStart=/bin/true\n"
+    site.node.write("/etc/systemd/system/instance@.service", unit)
+    site.job_file("instance@", "- artifact: /srv/no-instance-%i\n")
+    site.reload()
+    name = "instance@one"
+    state = site.run(name)
+    site.shows_as_failed(name, True)
+    site.reload()
+    assert site.state(name) == state
+    site.shows_as_failed(name, True)
+    assert [event["data"]["state"] for event in site.messages(name)] == ["firing"]
+
+
 def test_alias_is_watched_by_the_unit_that_it_stands_for(site: Site) -> None:
     site.unit("real", "date > /srv/real")
     site.node.run("ln -s real.service /etc/systemd/system/nickname.service")
@@ -272,3 +286,8 @@ def test_long_output_is_read_to_its_end_while_other_jobs_are_judged(site: Site) 
         site.say("long", site.run("long"), "silent-failure", "journal")
     others.kill()
     others.wait()
+    # Its runs follow each other so closely that a line may come under the next run's id.
+    assert {entry["OUTCOMED_VERDICT"] for entry in site.verdicts("short")} <= {
+        "verified",
+        "unknown",
+    }

@@ -331,7 +331,7 @@ def test_status_says_which_files_were_refused(world: World, asker: Asker) -> Non
     )
     world.paths.problems.write_bytes(msgspec.json.encode(problems))
     said = " ".join(asker.reads("status").split())
-    assert said.startswith("/etc/outcomed/jobs.d/a.yaml was refused, what it said before is in")
+    assert said.startswith("/etc/outcomed/jobs.d/a.yaml was refused and is not in force: ")
     assert "b.yaml" not in said
 
 

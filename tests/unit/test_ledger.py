@@ -30,7 +30,6 @@ from outcomed.model import (
     JobName,
     Judgement,
     Run,
-    RunId,
     UnitName,
     Usec,
     Verdict,

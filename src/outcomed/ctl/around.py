@@ -69,11 +69,8 @@ def _refused(paths: Paths) -> Iterator[str]:
     files = sorted({problem.file for problem in problems if problem.severity == "error"})
     if files:
         others = f" and {len(files) - 1} more" if len(files) > 1 else ""
-        was = "were" if others else "was"
-        yield (
-            f"{safe(files[0])}{others} {was} refused, what it said before is in force:"
-            " 'outcomectl check-config' says why"
-        )
+        was = "were refused and are" if others else "was refused and is"
+        yield (f"{safe(files[0])}{others} {was} not in force: 'outcomectl check-config' says why")
 
 
 def _waiting(paths: Paths, now: Usec) -> Iterator[str]:

@@ -119,7 +119,8 @@ def _shown(key: str, value: Value, now: Usec) -> str:
         case int() if key == "mtime":
             return f"written {times.since(Usec(value), now)}"
         case int() if key == "size":
-            return f"{format_size(value)} ({value} bytes)" if value >= 1024 else f"{value} bytes"
+            exact = f"{value} byte{'s' if value != 1 else ''}"
+            return f"{format_size(value)} ({exact})" if value >= 1024 else exact
         case int() if key == "matches":
             return f"{value} match{'es' if value != 1 else ''}"
         case _:

@@ -55,14 +55,15 @@ def run(call: Call) -> int:
         fields = step_fields(options.name)
     else:
         fields = report_fields(facts(options.fact, options.url, options.summary))
-    from outcomed import journal
 
-    if journal.own_unit() is None:
+    from outcomed import entry
+
+    if entry.own_unit() is None:
         raise OutcomedError(
             "this is not inside a unit, so nobody would know whose word it is; nothing was sent",
             hint="to try it: systemd-run --wait outcomectl step NAME",
         )
-    journal.send({**fields, "PRIORITY": _NOTICE, "SYSLOG_IDENTIFIER": "outcomectl"}, wait=_PATIENCE)
+    entry.send({**fields, "PRIORITY": _NOTICE, "SYSLOG_IDENTIFIER": "outcomectl"}, wait=_PATIENCE)
     return EXIT_FINE
 
 

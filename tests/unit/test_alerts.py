@@ -1,0 +1,204 @@
+"""Who is told of what, and when: never twice of one incident, and always of its end."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outcomed import alerts
+from outcomed.alerts import Change, Standing
+from outcomed.model import (
+    Alerts,
+    BootId,
+    JobName,
+    Judgement,
+    Klass,
+    Run,
+    UnitName,
+    Usec,
+    Verdict,
+    alert_id,
+    run_id,
+)
+
+JOB = JobName("backup")
+
+
+def judged(verdict: Verdict, number: int = 0, *, late: bool = False) -> Judgement:
+    key = f"{number:032x}"
+    return Judgement(
+        run=Run(
+            id=run_id(JOB, key),
+            job=JOB,
+            unit=UnitName("backup.service"),
+            key=key,
+            boot=BootId("b" * 32),
+        ),
+        verdict=verdict,
+        reason="reason",
+        summary="summary",
+        witness="late" if late else "live",
+        at=Usec(1_000 + number),
+    )
+
+
+def decide(
+    *verdicts: Verdict, after: int = 1, standing: Standing | None = None
+) -> tuple[Standing, list[Change]]:
+    standing = standing or Standing()
+    changes = []
+    for number, verdict in enumerate(verdicts):
+        change = alerts.decide(standing, judged(verdict, number), Alerts(after=after), "critical")
+        standing = change.standing
+        changes.append(change)
+    return standing, changes
+
+
+def said(*verdicts: Verdict, after: int = 1) -> list[str]:
+    """What the sinks hear: F for firing, R for resolved, of the first, second, … incident."""
+    _, changes = decide(*verdicts, after=after)
+    known: list[str] = []
+    words = []
+    for change in changes:
+        for state, incident in change.messages:
+            if incident.id not in known:
+                known.append(incident.id)
+            words.append(f"{state[0].upper()}{known.index(incident.id) + 1}")
+    return words
+
+
+V, A, P = Verdict.VERIFIED, Verdict.ALREADY_DONE, Verdict.UNPROVEN
+S, U, F, X = Verdict.SKIPPED, Verdict.UNKNOWN, Verdict.FAILED, Verdict.SILENT_FAILURE
+M = Verdict.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "after", "expected"),
+    [
+        ((V, V), 1, []),
+        ((F,), 1, ["F1"]),
+        ((F, F, X, F), 1, ["F1"]),
+        ((F, V, F), 1, ["F1", "R1", "F2"]),
+        ((X, A), 1, ["F1", "R1"]),
+        # unproven closes what failed, and never a silent failure
+        ((F, P), 1, ["F1", "R1"]),
+        ((M, P), 1, ["F1", "R1"]),
+        ((X, P, P), 1, ["F1"]),
+        ((F, X, P), 1, ["F1", "R1"]),
+        ((P, P), 1, []),
+        # skipped and a single unknown change nothing
+        ((F, S, U, V), 1, ["F1", "R1"]),
+        ((S, U, S), 1, []),
+        ((U, V, U), 1, []),
+        ((U, F, V, U), 1, ["F1", "R1"]),
+        # the second unknown in a row is a warning
+        ((U, U, U), 1, ["F1"]),
+        ((U, S, U), 1, ["F1"]),
+        ((U, U, V), 1, ["F1", "R1"]),
+        ((U, U, P), 1, ["F1"]),
+        ((F, U, U, U), 1, ["F1"]),
+        # which is resolved before worse is told
+        ((U, U, F, V), 1, ["F1", "R1", "F2", "R2"]),
+        ((U, U, F, V), 2, ["F1", "R1"]),
+        ((U, U, F, F, V), 2, ["F1", "R1", "F2", "R2"]),
+        # so many in a row are asked for
+        ((F, F), 3, []),
+        ((F, F, V), 3, []),
+        ((F, F, F, F), 3, ["F1"]),
+        ((F, F, V, F, F, F, V), 3, ["F1", "R1"]),
+        ((F, S, F), 2, ["F1"]),
+        ((F, P, F), 2, []),
+        # what began badly and cannot be seen any more is told
+        ((F, U, U, V), 3, ["F1", "R1"]),
+    ],
+)
+def test_the_sinks_hear(verdicts: tuple[Verdict, ...], after: int, expected: list[str]) -> None:
+    assert said(*verdicts, after=after) == expected
+
+
+def test_an_incident_is_known_by_the_run_that_opened_it() -> None:
+    _, (change, _) = decide(F, F)
+    assert change.opened is not None
+    assert change.opened.id == alert_id(judged(F, 0).run.id)
+    assert (change.opened.severity, change.opened.opened) == ("critical", 1_000)
+
+
+def test_an_unknown_is_never_more_than_a_warning() -> None:
+    _, (_, change) = decide(U, U)
+    assert change.opened is not None
+    assert change.opened.severity == "warning"
+
+
+def test_history_that_nobody_can_look_at_never_pages() -> None:
+    standing = Standing()
+    for number in range(5):
+        late = judged(U, number, late=True)
+        change = alerts.decide(standing, late, Alerts(), "critical")
+        assert change == Change(standing)
+
+
+def test_a_removed_job_takes_its_incident_with_it() -> None:
+    standing, _ = decide(F)
+    change = alerts.close(standing, Usec(9))
+    assert [(state, one.closed) for state, one in change.messages] == [("resolved", 9)]
+    assert change.tell == "resolved"
+    assert alerts.close(Standing(), Usec(9)) == Change(Standing())
+
+
+def test_what_was_never_told_is_closed_in_silence() -> None:
+    standing, _ = decide(F, after=2)
+    change = alerts.close(standing, Usec(9))
+    assert change.closed is not None
+    assert change.messages == ()
+
+
+histories = st.lists(st.sampled_from(list(Verdict)), max_size=30)
+
+
+@given(histories, st.integers(1, 5))
+def test_every_resolved_answers_one_firing(history: list[Verdict], after: int) -> None:
+    """And between two firings there is a resolved, whatever the incident."""
+    _, changes = decide(*history, after=after)
+    firing: str | None = None
+    for change in changes:
+        for state, incident in change.messages:
+            if state == "firing":
+                assert firing is None
+                assert incident.told
+                firing = incident.id
+            else:
+                assert firing == incident.id
+                assert incident.closed is not None
+                firing = None
+    standing, _ = decide(*history, after=after)
+    told = standing.incident is not None and standing.incident.told
+    assert told == (firing is not None)
+
+
+@given(histories)
+def test_after_one_a_bad_verdict_is_always_under_an_alert(history: list[Verdict]) -> None:
+    standing, _ = decide(*history)
+    for number, verdict in enumerate(Verdict):
+        change = alerts.decide(standing, judged(verdict, 99 + number), Alerts(), "warning")
+        if verdict.klass is Klass.BAD:
+            assert change.standing.incident is not None
+            assert change.standing.incident.told
+        if verdict.klass is Klass.GOOD:
+            assert change.standing == Standing()
+
+
+@given(histories, st.integers(2, 5))
+def test_fewer_bad_verdicts_than_asked_for_tell_nobody(history: list[Verdict], after: int) -> None:
+    bad = [verdict for verdict in history if verdict.klass is Klass.BAD]
+    seen = [verdict for verdict in history if verdict.klass is not Klass.WARNING]
+    if len(bad) < after:
+        assert said(*seen, after=after) == []
+
+
+@given(histories, st.integers(1, 5))
+def test_an_incident_opens_and_closes_once(history: list[Verdict], after: int) -> None:
+    _, changes = decide(*history, after=after)
+    opened = [change.opened.id for change in changes if change.opened is not None]
+    closed = [change.closed.id for change in changes if change.closed is not None]
+    assert len(set(opened)) == len(opened)
+    assert len(set(closed)) == len(closed)
+    assert set(closed) <= set(opened)

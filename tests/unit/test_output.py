@@ -1,0 +1,173 @@
+"""A run's output is a foreign text: what is kept of it is bounded, whatever is fed."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outcomed import output
+from outcomed.model import SECOND, Usec
+from outcomed.output import Completeness, Output, RateLimit
+
+LIMIT = RateLimit(burst=3, interval=Usec(30 * SECOND))
+
+
+def said(*lines: bytes) -> Output:
+    found = Output({}, None)
+    for line in lines:
+        found.line(line)
+    return found
+
+
+def test_what_matched_first_is_kept() -> None:
+    found = Output({"error": lambda message: b"ERROR" in message}, None)
+    for line in (b"fine", b"ERROR one", b"ERROR two"):
+        found.line(line)
+    assert found.matched == {"error": "ERROR one"}
+    assert found.lines == 3
+
+
+def test_only_the_end_of_the_output_is_kept() -> None:
+    found = said(*(b"line %d" % number for number in range(100)))
+    assert list(found.tail) == [f"line {number}" for number in range(80, 100)]
+
+
+def test_a_report_is_a_line_with_the_marker_at_its_beginning() -> None:
+    found = said(b'OUTCOME {"sent": 3, "host": "a"}', b' OUTCOME {"sent": 4}', b'{"sent": 5}')
+    assert found.report == {"sent": 3, "host": "a"}
+    assert found.faults == []
+
+
+def test_later_reports_win_and_add() -> None:
+    found = said(b'OUTCOME {"a": 1, "b": null}', b'OUTCOME {"a": 2.5, "c": true}')
+    assert found.report == {"a": 2.5, "b": None, "c": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (b"", "not a JSON object: "),
+        (b"[1]", "not a JSON object: [1]"),
+        (b'{"a": ', 'not a JSON object: {"a": '),
+        (b'{"a": NaN}', 'not a JSON object: {"a": NaN}'),
+        (b'{"a": "\xff"}', 'not a JSON object: {"a": "�"}'),
+        (b'{"a": "\\ud800"}', 'not a JSON object: {"a": "\\ud800"}'),
+        (b'{"a": [1]}', "a: neither text, number, true, false nor null"),
+        (b'{"a": {}}', "a: neither text, number, true, false nor null"),
+        (b'{"a": "%s"}' % (b"x" * 2_001), "a: too long"),
+        (b'{"%s": 1}' % (b"k" * 300), "k" * 80 + ": too long"),
+        (b'{"a": "%s"}' % (b"x" * 20_000), "a report of 20009 bytes, more than 16384"),
+    ],
+)
+def test_what_cannot_be_read_is_a_fault_and_no_fact(text: bytes, fault: str) -> None:
+    found = said(b"OUTCOME " + text)
+    assert found.report == {}
+    assert found.faults == [fault]
+
+
+def test_deep_json_is_a_fault() -> None:
+    for depth in (1_000, 8_000):
+        found = said(b'OUTCOME {"a": ' + b"[" * depth + b"]" * depth + b"}")
+        assert len(found.faults) == 1
+
+
+def test_more_keys_than_anybody_reads_are_a_fault() -> None:
+    found = Output({}, None)
+    for number in range(output.REPORT_KEYS + 10):
+        found.take_report(b'{"key%d": 1}' % number)
+    assert len(found.report) == output.REPORT_KEYS
+    assert found.faults == ["more than 64 keys"] * 5
+    found.take_report(b'{"key1": 2}')
+    assert found.report["key1"] == 2
+
+
+def test_steps_are_counted_and_cut() -> None:
+    found = Output({}, None)
+    for _ in range(1_000):
+        found.step("x" * 1_000)
+    assert len(found.steps) == output.STEPS
+    assert {len(step) for step in found.steps} == {200}
+
+
+def size(found: Output) -> int:
+    kept = (found.matched, found.report, found.faults, found.steps, list(found.tail))
+    return len(msgspec.json.encode(kept))
+
+
+def test_a_line_of_100_megabytes_leaves_a_line() -> None:
+    found = Output({"rule": lambda message: message.endswith(b"x")}, None)
+    for line in (b"x" * 100_000_000, b"OUTCOME " + b'{"a":"' + b"y" * 100_000_000 + b'"}'):
+        found.line(line)
+    assert [len(line) for line in found.tail] == [2_001, 2_001]
+    assert found.tail[0].endswith("…")
+    assert size(found) < 10_000
+
+
+def test_a_million_lines_leave_twenty() -> None:
+    found = Output({"rule": lambda message: b"never" in message}, LIMIT)
+    for number in range(1_000_000):
+        found.count(Usec(number), 6)
+        found.line(b"x")
+    assert found.lines == 1_000_000
+    assert size(found) < 200
+
+
+@given(st.lists(st.one_of(st.binary(), st.binary().map(lambda text: b"OUTCOME " + text))))
+def test_any_bytes_are_taken(lines: list[bytes]) -> None:
+    found = Output({"rule": lambda message: True}, None)
+    for line in lines:
+        found.line(line)
+    assert found.lines == len(lines)
+    assert size(found) < 100_000
+
+
+values = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text())
+
+
+@given(st.dictionaries(st.text(), values))
+def test_any_report_of_plain_values_can_be_written_down_again(facts: dict[str, object]) -> None:
+    found = Output({}, None)
+    found.take_report(msgspec.json.encode(facts))
+    assert found.faults == []
+    again = msgspec.json.decode(msgspec.json.encode(found.report))
+    assert again.keys() == facts.keys()
+
+
+# --- the rate limit --------------------------------------------------------------------------
+
+
+def test_as_many_lines_as_the_limit_lets_through_reach_it() -> None:
+    found = Output({}, LIMIT)
+    for moment in (0, 1, 2):
+        assert not found.limit_reached
+        found.count(Usec(moment * SECOND), 6)
+    assert found.limit_reached
+
+
+def test_a_new_interval_begins_after_the_last_one() -> None:
+    found = Output({}, LIMIT)
+    for moment in (0, 1, 31, 32):
+        found.count(Usec(moment * SECOND), 6)
+    assert not found.limit_reached
+
+
+def test_priorities_are_counted_in_the_groups_of_journald() -> None:
+    found = Output({}, LIMIT)
+    for priority in (2, 1, 3, 3, 6, 99, 4):
+        found.count(Usec(0), priority)
+    assert not found.limit_reached
+    found.count(Usec(0), 0)
+    assert found.limit_reached
+
+
+@pytest.mark.parametrize("limit", [None, RateLimit(0, Usec(1)), RateLimit(1, Usec(0))])
+def test_without_a_limit_none_is_reached(limit: RateLimit | None) -> None:
+    found = Output({}, limit)
+    for _ in range(10):
+        found.count(Usec(0), 6)
+    assert not found.limit_reached
+
+
+def test_complete_is_what_has_no_reason_not_to_be() -> None:
+    assert Completeness().complete
+    assert not Completeness("journald dropped 3 messages").complete

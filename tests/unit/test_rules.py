@@ -1,0 +1,433 @@
+"""What each rule says of any evidence, and in which words."""
+
+import string
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from outcomed import expressions, rules
+from outcomed.model import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    Artifact,
+    BootId,
+    Duration,
+    Finding,
+    Held,
+    Job,
+    JobName,
+    Journal,
+    Record,
+    Report,
+    Run,
+    RunId,
+    UnitName,
+    Usec,
+    Value,
+)
+from outcomed.output import Completeness
+from outcomed.rules import COARSE, TICK, FileSeen, Look, Window
+
+START = Usec(1_790_000_000_000_000)
+END = Usec(START + 10 * MINUTE)
+WINDOW = Window(START, END, Usec(START - 24 * HOUR), looked=Usec(END + SECOND))
+COMPLETE, INCOMPLETE = Completeness(), Completeness("journald dropped 3 messages of this run")
+PATH = "/srv/backups/shop.gz"
+
+
+class Reading(Record, frozen=True):
+    """What formats.read returns, in its words."""
+
+    state: str
+    summary: str
+    evidence: dict[str, Value] = msgspec.field(default_factory=dict)
+
+
+def file(size: int = 1_000_000, mtime: int = END, *, coarse: bool = False) -> FileSeen:
+    return FileSeen(PATH, size, Usec(mtime), coarse)
+
+
+def artifact(
+    rule: Artifact | None = None,
+    seen: FileSeen | None = None,
+    *,
+    window: Window = WINDOW,
+    read: Reading | None = None,
+    look: Look | None = None,
+) -> Finding:
+    look = look or Look("/srv/backups/*.gz", int(seen is not None), seen)
+    return rules.artifact(rule or Artifact(PATH), "outcome[0].artifact", look, window, read)
+
+
+def said(finding: Finding) -> tuple[Held, str]:
+    return finding.state, finding.summary
+
+
+# --- artifact --------------------------------------------------------------------------------
+
+
+def test_a_file_of_this_run_holds() -> None:
+    found = artifact(seen=file())
+    assert said(found) == (Held.HELD, f"{PATH}: 976.5K")
+    assert found.evidence == {"path": PATH, "matches": 1, "size": 1_000_000, "mtime": END}
+
+
+def test_no_file_is_broken_and_names_the_pattern() -> None:
+    assert said(artifact()) == (Held.BROKEN, "/srv/backups/*.gz: no such file")
+
+
+def test_what_nobody_could_look_at_is_unknown() -> None:
+    look = Look(PATH, fault="/srv/backups: Permission denied")
+    assert said(artifact(look=look)) == (Held.UNKNOWN, "/srv/backups: Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("written_by", "mtime", "coarse", "state"),
+    [
+        ("run", START, False, Held.HELD),
+        ("run", START - TICK, False, Held.HELD),
+        ("run", START - TICK - 1, False, Held.BROKEN),
+        ("run", START - TICK - 1, True, Held.HELD),
+        ("run", START - COARSE, True, Held.HELD),
+        ("run", START - COARSE - 1, True, Held.BROKEN),
+        ("run", END + HOUR, False, Held.HELD),
+        ("run", 0, False, Held.BROKEN),
+        ("run", -5 * HOUR, True, Held.BROKEN),
+        ("period", START - 24 * HOUR, False, Held.HELD),
+        ("period", START - 24 * HOUR - TICK - 1, False, Held.BROKEN),
+        ("any", 0, False, Held.HELD),
+        ("any", END + 9_999 * HOUR, False, Held.HELD),
+        # a time in the future would be the newest match for ever
+        ("run", END + SECOND + HOUR, False, Held.HELD),
+        ("run", END + SECOND + HOUR + 1, False, Held.UNKNOWN),
+        ("period", END + SECOND + HOUR + 1, False, Held.UNKNOWN),
+    ],
+)
+def test_a_files_time_says_whose_it_is(
+    written_by: str, mtime: int, coarse: bool, state: Held
+) -> None:
+    rule = replace(Artifact(PATH), written_by=written_by)
+    assert artifact(rule, file(mtime=mtime, coarse=coarse)).state is state
+
+
+def test_an_older_file_is_said_to_be_older() -> None:
+    found = artifact(seen=file(mtime=START - 25 * HOUR))
+    assert found.summary == f"{PATH}: not written by this run, 1 d 1 h older than its start"
+    found = artifact(Artifact(PATH, written_by="period"), file(mtime=START - 30 * HOUR))
+    assert found.summary == f"{PATH}: not written by this period, 6 h older than its start"
+
+
+def test_a_file_from_the_future_is_said_to_be() -> None:
+    found = artifact(seen=file(mtime=END + SECOND + 48 * HOUR))
+    assert found.summary == (
+        f"{PATH}: its time lies 2 d in the future, nobody can tell who wrote it"
+    )
+
+
+def test_without_its_start_a_run_wrote_nothing_that_can_be_told() -> None:
+    window = replace(WINDOW, run_start=Usec(0))
+    found = artifact(seen=file(), window=window)
+    assert said(found) == (Held.UNKNOWN, f"{PATH}: when the run began is not known")
+    assert artifact(Artifact(PATH, written_by="any"), file(), window=window).state is Held.HELD
+
+
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [
+        (0, "0B, expected at least 1.0K"),
+        (1_023, "1023B, expected at least 1.0K"),
+        (1_024, None),
+        (2_048, None),
+        (2_049, "2049 bytes, expected at most 2048"),
+        (2**50, "1.0P, expected at most 2.0K"),
+    ],
+)
+def test_a_size_is_within_its_limits_or_is_said(size: int, sentence: str | None) -> None:
+    found = artifact(Artifact(PATH, min_size=1_024, max_size=2_048), file(size))
+    assert found.state is (Held.HELD if sentence is None else Held.BROKEN)
+    if sentence is not None:
+        assert found.summary == f"{PATH}: {sentence}"
+
+
+def test_a_wrong_place_is_said_before_a_wrong_size() -> None:
+    look = Look(PATH, 1, file(0), off_filesystem="nothing is mounted on /srv/backups")
+    found = artifact(Artifact(PATH, min_size=1), look=look)
+    assert said(found) == (Held.BROKEN, f"{PATH}: nothing is mounted on /srv/backups")
+
+
+@pytest.mark.parametrize(
+    ("reading", "allow_empty", "state", "sentence"),
+    [
+        (Reading("whole", "gzip, 3.0G inside"), False, Held.HELD, "976.5K, gzip, 3.0G inside"),
+        (Reading("empty", "nothing in it"), False, Held.BROKEN, "nothing in it"),
+        (Reading("empty", "nothing in it"), True, Held.HELD, "976.5K, nothing in it"),
+        (Reading("damaged", "cut at byte 7"), True, Held.BROKEN, "cut at byte 7"),
+        (Reading("unreadable", "a sparse file"), True, Held.UNKNOWN, "a sparse file"),
+        (None, False, Held.UNKNOWN, "nobody read it"),
+    ],
+)
+def test_what_is_inside_decides_where_a_format_is_named(
+    reading: Reading | None, allow_empty: bool, state: Held, sentence: str
+) -> None:
+    rule = Artifact(PATH, format="gzip", allow_empty=allow_empty)
+    assert said(artifact(rule, file(), read=reading)) == (state, f"{PATH}: {sentence}")
+
+
+def test_a_reading_adds_to_the_evidence() -> None:
+    read = Reading("whole", "gzip", {"bytes": 7})
+    assert artifact(Artifact(PATH, format="gzip"), file(), read=read).evidence["bytes"] == 7
+
+
+def test_a_name_of_any_bytes_can_be_said_and_written_down() -> None:
+    name = b"/srv/\xff\n\x1b[31mred \xc3\xa4.gz".decode("utf-8", "surrogateescape")
+    found = artifact(look=Look(name, 1, replace(file(), path=name)))
+    assert found.summary == "/srv/\\udcff\\n\\x1b[31mred ä.gz: 976.5K"
+    msgspec.json.encode(found)
+    for look in (Look(name), Look(name, fault=f"{name}: Permission denied")):
+        assert "\n" not in artifact(look=look).summary
+        msgspec.json.encode(artifact(look=look))
+
+
+def test_an_earlier_runs_file_counts_late_only_if_it_is_that_runs() -> None:
+    now = Usec(END + 14 * HOUR)
+    own = artifact(seen=file())
+    assert rules.seen_late(own, WINDOW, now) == own
+    later = artifact(seen=file(mtime=END + MINUTE))
+    found = rules.seen_late(later, WINDOW, now)
+    assert said(found) == (Held.UNKNOWN, "looked at 14 h late")
+    assert found.evidence["late"] is True
+    missing = rules.seen_late(artifact(), WINDOW, now)
+    assert missing.state is Held.UNKNOWN
+    other = Finding("outcome[1].duration", Held.HELD, "ran 2 s")
+    assert rules.seen_late(other, WINDOW, now) == other
+    unknown = artifact(look=Look(PATH, fault="Input/output error"))
+    assert rules.seen_late(unknown, WINDOW, now) == unknown
+
+
+# --- duration --------------------------------------------------------------------------------
+
+
+def ran(duration: int | None) -> Run:
+    return Run(
+        id=RunId("r" * 32),
+        job=JobName("x"),
+        unit=UnitName("x.service"),
+        key="k",
+        boot=BootId("b"),
+        duration=None if duration is None else Usec(duration),
+    )
+
+
+@pytest.mark.parametrize(
+    ("duration", "state", "sentence"),
+    [
+        (None, Held.UNKNOWN, "how long it ran is not known"),
+        (400_000, Held.BROKEN, "ran 0.4 s, expected at least 3min"),
+        (3 * MINUTE - 1, Held.BROKEN, "ran 2 min 59 s, expected at least 3min"),
+        (3 * MINUTE, Held.HELD, "ran 3 min"),
+        (HOUR, Held.HELD, "ran 1 h"),
+        (HOUR + SECOND, Held.BROKEN, "ran 1h 1s, expected at most 1h"),
+        (2 * HOUR, Held.BROKEN, "ran 2 h, expected at most 1h"),
+    ],
+)
+def test_a_run_takes_its_time_and_no_more(duration: int | None, state: Held, sentence: str) -> None:
+    rule = Duration(at_least=Usec(3 * MINUTE), at_most=Usec(HOUR))
+    assert said(rules.duration(rule, "outcome[0].duration", ran(duration))) == (state, sentence)
+
+
+def test_a_duration_without_limits_holds() -> None:
+    assert rules.duration(Duration(), "x", ran(0)).state is Held.HELD
+
+
+# --- report ----------------------------------------------------------------------------------
+
+
+def report(
+    expression: str,
+    facts: dict[str, Value],
+    faults: list[str] | None = None,
+    completeness: Completeness = COMPLETE,
+) -> Finding:
+    return rules.report(Report(expression), "outcome[0].report", facts, faults or [], completeness)
+
+
+def test_what_was_reported_holds_or_does_not() -> None:
+    rule = "sent == generated and failed == 0"
+    held = report(rule, {"sent": 3, "generated": 3, "failed": 0, "other": 1})
+    assert said(held) == (Held.HELD, f"{rule} (failed=0, generated=3, sent=3)")
+    assert held.evidence == {"failed": 0, "generated": 3, "sent": 3}
+    broken = report(rule, {"sent": 2, "generated": 3, "failed": 0})
+    assert said(broken) == (Held.BROKEN, f"{rule} does not hold: failed=0, generated=3, sent=2")
+
+
+def test_a_missing_statement_is_broken_over_complete_output_and_unknown_over_less() -> None:
+    assert said(report("sent == failed", {})) == (
+        Held.BROKEN,
+        "the run did not report failed, sent",
+    )
+    unknown = report("sent > 0", {}, ["not a JSON object: {\n"], INCOMPLETE)
+    assert said(unknown) == (
+        Held.UNKNOWN,
+        (
+            "the run did not report sent (not a JSON object: {\\n); "
+            "journald dropped 3 messages of this run"
+        ),
+    )
+
+
+def test_a_statement_of_the_wrong_kind_is_broken_and_shown() -> None:
+    found = report("sent > 0", {"sent": "x" * 100})
+    assert found.state is Held.BROKEN
+    assert "…" in found.summary
+
+
+# --- journal ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "line", "completeness", "state", "sentence"),
+    [
+        (Journal(never="E"), None, COMPLETE, Held.HELD, "no line matches E"),
+        (Journal(never="E"), "a\nE", COMPLETE, Held.BROKEN, "said what it never must: a\\nE"),
+        (Journal(never="E"), "E", INCOMPLETE, Held.BROKEN, "said what it never must: E"),
+        (
+            *(Journal(never="E"), None, INCOMPLETE, Held.UNKNOWN),
+            "no line matches E; journald dropped 3 messages of this run",
+        ),
+        (Journal(expect="done"), "done 7", COMPLETE, Held.HELD, "said: done 7"),
+        (Journal(expect="done"), "done 7", INCOMPLETE, Held.HELD, "said: done 7"),
+        (Journal(expect="done"), None, COMPLETE, Held.BROKEN, "no line matches done"),
+        (
+            *(Journal(expect="done"), None, INCOMPLETE, Held.UNKNOWN),
+            "no line matches done; journald dropped 3 messages of this run",
+        ),
+    ],
+)
+def test_silence_means_something_only_over_complete_output(
+    rule: Journal, line: str | None, completeness: Completeness, state: Held, sentence: str
+) -> None:
+    found = rules.journal(rule, "outcome[0].journal", line, completeness)
+    assert said(found) == (state, sentence)
+
+
+def test_only_the_beginning_of_a_line_is_evidence() -> None:
+    found = rules.journal(Journal(never="x"), "x", "x" * 2_000, COMPLETE)
+    assert found.evidence == {"line": "x" * 200}
+
+
+def test_a_rule_is_named_by_its_place() -> None:
+    job = Job(JobName("x"), UnitName("x.service"), outcome=(Artifact("/a"), Report("a")))
+    named = [rules.name(index, rule) for index, rule in enumerate(job.outcome)]
+    assert named == ["outcome[0].artifact", "outcome[1].report"]
+
+
+# --- no rule raises --------------------------------------------------------------------------
+
+times = st.integers(-(2**62), 2**62).map(Usec)
+names = st.one_of(st.text(), st.binary().map(lambda text: text.decode("utf-8", "surrogateescape")))
+looks = st.builds(
+    Look,
+    names,
+    st.integers(0, 9),
+    st.one_of(st.none(), st.builds(FileSeen, names, st.integers(0, 2**63), times, st.booleans())),
+    names,
+    names,
+)
+artifacts = st.builds(
+    Artifact,
+    st.just(PATH),
+    st.sampled_from(["run", "period", "any"]),
+    st.one_of(st.none(), st.integers(0, 2**63 - 1)),
+    st.one_of(st.none(), st.integers(0, 2**63 - 1)),
+    st.sampled_from([None, "gzip"]),
+    st.booleans(),
+)
+readings = st.one_of(
+    st.none(),
+    st.builds(Reading, st.sampled_from(["whole", "empty", "damaged", "odd"]), st.text()),
+)
+completenesses = st.builds(Completeness, st.text())
+plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text())
+
+
+def readable(finding: Finding) -> None:
+    """At 3 am, and by a machine."""
+    assert "\n" not in finding.summary
+    msgspec.json.encode(finding)
+
+
+@given(artifacts, looks, st.builds(Window, times, times, times, times), readings)
+def test_an_artifact_rule_takes_any_evidence(
+    rule: Artifact, look: Look, window: Window, read: Reading | None
+) -> None:
+    finding = rules.artifact(rule, "outcome[0].artifact", look, window, read)
+    msgspec.json.encode(rules.seen_late(finding, window, Usec(0)))
+    if read is None:
+        readable(finding)
+    if look.fault:
+        assert finding.state is Held.UNKNOWN
+
+
+limits = st.one_of(st.none(), st.integers(0, 2**63 - 1).map(Usec))
+
+
+@given(st.builds(Duration, limits, limits), st.one_of(st.none(), st.integers(0, 2**62)))
+def test_a_duration_rule_takes_any_duration(rule: Duration, duration: int | None) -> None:
+    readable(rules.duration(rule, "outcome[0].duration", ran(duration)))
+
+
+EXPRESSIONS = [
+    "a == b",
+    "a > b and a < 10",
+    "a + b * 2 > 0",
+    "not a",
+    "a in 'text'",
+    "a",
+    "a / b > 1",
+]
+
+
+@given(
+    st.sampled_from(EXPRESSIONS),
+    st.dictionaries(st.sampled_from(["a", "b", "c"]), plain),
+    st.lists(st.text(), max_size=2),
+    completenesses,
+)
+def test_a_report_rule_takes_any_report(
+    expression: str, facts: dict[str, Value], faults: list[str], completeness: Completeness
+) -> None:
+    try:
+        expressions.parse(expression)
+    except expressions.ExpressionError:
+        return  # refused with the configuration
+    finding = report(expression, facts, faults, completeness)
+    msgspec.json.encode(finding)
+    if not completeness.complete:
+        assert finding.state is not Held.BROKEN or {"a", "b"} & set(facts)
+
+
+@given(
+    st.sampled_from([Journal(never="x"), Journal(expect="x")]),
+    st.one_of(st.none(), st.text()),
+    completenesses,
+)
+def test_a_journal_rule_takes_any_line(
+    rule: Journal, line: str | None, completeness: Completeness
+) -> None:
+    finding = rules.journal(rule, "outcome[0].journal", line, completeness)
+    msgspec.json.encode(finding)
+    if not completeness.complete and line is None:
+        assert finding.state is Held.UNKNOWN
+
+
+@given(names)
+def test_printable_text_stays_as_it_is(text: str) -> None:
+    shown = rules.printable(text)
+    assert shown.isprintable()
+    shown.encode()
+    if set(text) <= set(string.ascii_letters):
+        assert shown == text

@@ -347,6 +347,9 @@ class Calls:
         )
         return dict(reply)
 
+    def sub_state(self, unit: UnitName) -> str:
+        return bytes(self._property(unit, _UNIT, b"SubState", b"s")).decode()
+
     def invocation(self, unit: UnitName) -> InvocationId:
         """Of the unit's current or last run, as far as systemd remembers; else empty."""
         return InvocationId(bytes(self._property(unit, _UNIT, b"InvocationID", b"ay")).hex())

@@ -30,7 +30,7 @@ from outcomed.bus import Calls, Lost, Reloading, UnitNew, Watch, check_unit
 from outcomed.engine import Engine, Watched, now_usec
 from outcomed.errors import BusError, JournalError, LedgerError, OutcomedError
 from outcomed.ledger import JobRow, Ledger
-from outcomed.model import DAY, Config, Job, JobName, Judgement, UnitName, Usec
+from outcomed.model import DAY, Config, Incident, Job, JobName, Judgement, UnitName, Usec
 from outcomed.paths import PATHS, Paths
 from outcomed.specifiers import this_host
 from outcomed.tracker import Phase, as_run, phase, resume
@@ -61,6 +61,7 @@ class Daemon:
         self.absent: dict[UnitName, str] = {}  # units of jobs that systemd could not load
         self.withheld: frozenset[JobName] = frozenset()
         self.templates: list[tuple[UnitName, Job]] = []
+        self.closed: list[tuple[Incident, UnitName]] = []  # of removed jobs, not told yet
         self.late = 0  # runs that could not be looked at any more, not told yet
         self.stop = False
         self.reload = False
@@ -77,8 +78,10 @@ class Daemon:
     def start(self) -> None:
         """From the ledger and the files to a state in which nothing is missed."""
         rows = {row.name: row for row in self.ledger.jobs()}
-        last_good = Config(jobs=tuple(row.config for row in rows.values() if row.config))
-        loaded = configuration.load_isolated(self.paths, last_good=_or_compiled(last_good, self))
+        # Sinks and templates are not in the ledger's jobs; they come from where the last
+        # configuration was left.
+        self.config = _compiled(self.paths)
+        loaded = configuration.load_isolated(self.paths, last_good=self.config)
         self._say_problems(loaded.problems)
         now = now_usec()
         self._take(loaded, rows, now)
@@ -192,8 +195,11 @@ class Daemon:
             f"{len(config.sinks)} sink{'s' if len(config.sinks) != 1 else ''}",
             messages.CONFIG_LOADED,
         )
-        spool.write_sinks(self.config.sinks, self.paths)
-        spool.write_aside(self.paths.compiled, configuration.encode_config(self.config), 0o600)
+        try:
+            spool.write_sinks(self.config.sinks, self.paths)
+            spool.write_aside(self.paths.compiled, configuration.encode_config(config), 0o600)
+        except OSError as error:
+            self._say_disk(f"{error.filename}: {error.strerror}; the last one stays, going on")
 
     def _with_last_good(self, loaded: configuration.Loaded, rows: dict[JobName, JobRow]) -> Config:
         """A broken file leaves in force what was there before."""
@@ -252,8 +258,7 @@ class Daemon:
 
     def _drop(self, name: JobName, now: Usec) -> None:
         unit = self.engine.jobs[name].job.unit
-        for incident in self.engine.drop(name, now):
-            effects.log_incident(incident, unit, opened=False)
+        self.closed += [(incident, unit) for incident in self.engine.drop(name, now)]
         self.outcomes.clear(name)
         self.last.pop(name, None)
         effects.remove_state(name, self.paths)
@@ -293,7 +298,7 @@ class Daemon:
         with contextlib.suppress(OSError):  # for `outcomectl status`; the journal has them all
             spool.write_aside(self.paths.problems, msgspec.json.encode(problems))
         for problem in problems:
-            what = configuration.render(problem, "outcomed").replace("\n", "; ")
+            what = configuration.render(problem, "outcomed").replace("\n  hint:", "; hint:")
             effects.log(
                 3 if problem.severity == "error" else 4,
                 what if problem.severity == "warning" else f"{what}; keeping what was in force",
@@ -487,6 +492,9 @@ class Daemon:
             return
         faults = effects.spool_out(deliveries, self.paths) if deliveries else []
         faults += effects.tell(concluded, self.outcomes)
+        for incident, unit in self.closed:
+            effects.log_incident(incident, unit, opened=False)
+        self.closed.clear()
         for seq, one in concluded:
             self.engine.told(seq)
             self.last[one.job.name] = one.judgement
@@ -497,7 +505,7 @@ class Daemon:
         if self.late and not self.engine.catching_up and not self.engine.waits():
             self._say_late()
         for fault in faults:
-            effects.log(4, f"{fault}; trying again", messages.WITNESS_GAP, OUTCOMED_REASON="disk")
+            self._say_disk(f"{fault}; trying again")
         if faults:
             self._due["spool"] = time.monotonic() + RETRY_SPOOL
         if deliveries:
@@ -522,12 +530,10 @@ class Daemon:
         try:
             effects.write_state(watched, self.last.get(watched.job.name), under_way, self.paths)
         except OSError as error:
-            effects.log(
-                4,
-                f"state of {watched.job.name}: {error}; going on without",
-                messages.WITNESS_GAP,
-                OUTCOMED_REASON="disk",
-            )
+            self._say_disk(f"state of {watched.job.name}: {error}; going on without")
+
+    def _say_disk(self, what: str) -> None:
+        effects.log(4, what, messages.WITNESS_GAP, OUTCOMED_REASON="disk")
 
     def _tend_spool(self) -> None:
         """What is due and lies nowhere is spooled again, under its own id."""
@@ -590,13 +596,12 @@ class Daemon:
         return line
 
 
-def _or_compiled(last_good: Config, daemon: Daemon) -> Config:
-    """Sinks are not in the ledger's jobs: they come from the last compiled configuration."""
+def _compiled(paths: Paths) -> Config:
+    """The configuration that was last in force; an empty one if there was none."""
     try:
-        compiled = configuration.decode_config(daemon.paths.compiled.read_bytes())
+        return configuration.decode_config(paths.compiled.read_bytes())
     except (OSError, ValueError):
-        return last_good
-    return replace(compiled, jobs=last_good.jobs)
+        return Config()
 
 
 def _with_unit(job: Job, unit: UnitName) -> Job:
@@ -654,8 +659,8 @@ def main() -> int:
         lock = _lock(PATHS.lock)
         daemon = Daemon()
     except LedgerError as error:
-        effects.log(3, str(error).replace("\n", ";"), messages.LEDGER_REFUSED)
-        print(f"<3>{error.fault}", file=sys.stderr)
+        hint = f" ({error.hint})" if error.hint else ""
+        effects.log(3, f"{error.fault}{hint}", messages.LEDGER_REFUSED)
         return error.exit_code
     except OutcomedError as error:
         print(f"<3>{error.fault}", file=sys.stderr)

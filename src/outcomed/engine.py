@@ -549,6 +549,7 @@ class Engine:
                 source.close()
         # A line that journald reads after the next start gets that run's id. What must never be
         # said is then found there; only that something was *not* said proves nothing here.
+        later = later or said.next_run  # the bus may be slower than journald
         soon = later is not None and run.finished is not None and later < run.finished + SECOND
         strayed = "the next run began before all of its lines were read" if soon else ""
         return said, output.Completeness(fault or self._incomplete(said, settings), strayed)
@@ -565,6 +566,8 @@ class Engine:
         invocations = [one.invocation for one in open_run.attempts if one.invocation is not None]
         for number, item in enumerate(source.lines(unit, invocations, begin, own), 1):
             take_item(said, item)
+            if isinstance(item, journal.Line) and not item.own and item.at >= own[0]:
+                said.next_run = said.next_run or item.at
             if number % SLICE == 0:
                 if source is self.journal:
                     # Others have their turn now, and must not seek in what is being read here.

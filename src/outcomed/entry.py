@@ -20,6 +20,7 @@ from outcomed.errors import JournalError
 from outcomed.model import UnitName
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
+PATIENCE = 10.0  # seconds that a full queue is waited for
 
 
 def send(fields: dict[str, str], *, wait: float | None = None) -> None:
@@ -30,11 +31,12 @@ def send(fields: dict[str, str], *, wait: float | None = None) -> None:
     """
     payload = b"".join(_field(name, value) for name, value in fields.items())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.settimeout(PATIENCE if wait is None else wait)  # journald may hang, and we may not
         try:
             sender.connect(JOURNAL_SOCKET)
             _send_payload(sender, payload)
         except OSError as error:
-            raise JournalError(f"{JOURNAL_SOCKET}: {error.strerror}") from error
+            raise JournalError(f"{JOURNAL_SOCKET}: {error.strerror or error}") from error
         if wait is not None:
             _wait_until_taken(sender, wait)
 

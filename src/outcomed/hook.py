@@ -20,7 +20,14 @@ import msgspec
 
 from outcomed import config as configuration
 from outcomed import effects, journal, messages, notify, spool, verdicts
-from outcomed.errors import EXIT_FINE, EXIT_NO_ANSWER, EXIT_USAGE, JournalError, OutcomedError
+from outcomed.errors import (
+    EXIT_FINE,
+    EXIT_NO_ANSWER,
+    EXIT_USAGE,
+    BusError,
+    JournalError,
+    OutcomedError,
+)
 from outcomed.model import (
     BootId,
     Config,
@@ -40,7 +47,18 @@ from outcomed.model import (
 )
 from outcomed.paths import PATHS, Paths
 from outcomed.specifiers import this_host
-from outcomed.tracker import Phase, Seen, Told, What, is_refusal, phase, signal_or_status
+from outcomed.tracker import (
+    BETWEEN,
+    Phase,
+    Seen,
+    Track,
+    What,
+    as_run,
+    hear,
+    is_refusal,
+    phase,
+    signal_or_status,
+)
 
 # Hooks of our own units would call themselves.
 _OWN = ("outcomed-alert@", "outcomed-check@", "outcome@", "outcomed-deliver.")
@@ -136,6 +154,8 @@ def run(unit: UnitName, paths: Paths = PATHS) -> int:
     job = configuration.job_of_unit(config, unit)
     if job is not None and daemon_lives(paths):
         return EXIT_FINE
+    if _will_be_tried_again(unit):
+        return EXIT_FINE
     seen = _failure(unit)
     if job is None:
         return _alert_without_job(unit, seen, config, paths)
@@ -175,7 +195,7 @@ def _alert_without_job(unit: UnitName, seen: Run, config: Config, paths: Paths) 
 
 def _alert_for_daemon(job: Job, seen: Run, config: Config, paths: Paths) -> int:
     """The daemon is down: say what it will say, under its id, so that it says it once."""
-    if _incident_is_open(job.name, paths) or verdicts.already_done_by_status(job, seen):
+    if _incident_is_open(job.name, paths) or _says_already_done(job, seen):
         return EXIT_FINE
     incident, judgement = _incident(
         seen, alert_id(run_id(job.name, seen.key)), _now(), job.name, job.severity
@@ -225,41 +245,65 @@ def _spool(deliveries: Sequence[Delivery], config: Config, paths: Paths) -> None
 
 
 def _failure(unit: UnitName) -> Run:
-    """What failed: by systemd's environment where it says so, else by PID 1's last entries."""
+    """What failed, as PID 1 told it; the run's first attempt names it, as in the daemon."""
     with contextlib.suppress(JournalError):
         journal.synchronize()
-    told = _last_failure(unit)
-    refused = told is not None and is_refusal(told)  # then every id around is the last run's
-    monitored = "" if refused else os.environ.get("MONITOR_INVOCATION_ID", "")
-    invocation = InvocationId(monitored) if monitored else None
-    if told is not None and not refused:
-        invocation = invocation or told.invocation
-    boot = told.boot if told else BootId("")
-    result = os.environ.get("MONITOR_SERVICE_RESULT") or (told.result if told else "") or "failed"
+    track = Track(job=JobName(unit), unit=unit)
+    with journal.Journal() as source:
+        for told in source.told_since(Usec(_now() - LOOK_BACK), unit):
+            track = hear(track, told)
+    monitored = InvocationId(os.environ.get("MONITOR_INVOCATION_ID", ""))
+    bad = [run for run in track.runs if run.ended and run.last.result != "success"]
+    found = track.find(monitored) or (bad[-1] if bad else None)
+    if found is not None:
+        return as_run(track, found)
+    # LogLevelMax= lets nothing through, or the journal has forgotten: systemd's word to us is left.
     status = os.environ.get("MONITOR_EXIT_STATUS", "")
-    key = invocation or f"{boot}:{told.job_id if told else ''}"
     return Run(
-        id=run_id(JobName(unit), key),
+        id=run_id(JobName(unit), monitored),
         job=JobName(unit),
         unit=unit,
-        key=key,
-        boot=boot,
-        invocation=invocation,
-        last_invocation=invocation,
-        finished=told.at if told else None,
-        result=result,
+        key=monitored,
+        boot=BootId(""),
+        invocation=monitored or None,
+        last_invocation=monitored or None,
+        result=os.environ.get("MONITOR_SERVICE_RESULT") or "failed",
         exit_code=os.environ.get("MONITOR_EXIT_CODE") or None,
         exit_status=signal_or_status(status) if status else None,
     )
 
 
-def _last_failure(unit: UnitName) -> Told | None:
-    last = None
+def _will_be_tried_again(unit: UnitName) -> bool:
+    """With Restart=, systemd 257 calls the hook for every attempt, and only the last one counts."""
+    from outcomed.bus import Calls
+
+    calls = Calls()
+    try:
+        return calls.sub_state(unit) in BETWEEN
+    except BusError:
+        return False  # not loaded any more: nobody tries it again
+    finally:
+        calls.close()
+
+
+def _says_already_done(job: Job, seen: Run) -> bool:
+    """Whether the daemon, when it is back, will have a proof to look at first."""
+    if verdicts.already_done_by_status(job, seen):
+        return True
+    texts = [way.journal for way in job.already_done if way.journal is not None]
+    if not texts or seen.started is None or seen.last_invocation is None:
+        return False
+    from outcomed.patterns import compile_pattern
+
+    searches = [compile_pattern(text).search for text in texts]
     with journal.Journal() as source:
-        for told in source.told_since(Usec(_now() - LOOK_BACK), unit):
-            if told.what in (What.FAILED, What.START_FAILED):
-                last = told
-    return last
+        lines = source.lines(seen.unit, [seen.last_invocation], seen.started, (seen.started, None))
+        return any(
+            search(line.message)
+            for line in lines
+            if isinstance(line, journal.Line) and line.own
+            for search in searches
+        )
 
 
 def _ended_well_since(unit: UnitName, since: Usec) -> bool:

@@ -35,6 +35,7 @@ WHAT = {
     b"0e4284a0caca4bfc81c0bb6786972673": What.NOT_NEEDED,
     b"5eb03494b6584870a536b337290809b3": What.RESTARTING,
 }
+EARLY = 1_000_000  # how much older than its run's start a line may be
 DROPPED = "a596d6fe7bfa4994828e72309e95d61e"  # SD_MESSAGE_JOURNAL_DROPPED
 
 
@@ -110,10 +111,11 @@ class Journal:
         The daemon's sandbox hides the kernel's own file.
         """
         reader = self._fresh()
+        own = os.environ.get("INVOCATION_ID", "")
         reader.add_match("_PID=1")
-        reader.add_match(f"INVOCATION_ID={os.environ.get('INVOCATION_ID', '')}")
+        reader.add_match(f"INVOCATION_ID={own}")
         reader.seek_head()
-        if reader._next():
+        if own and reader._next():  # an empty one is on every start that a condition refused
             return BootId(bytes(reader._get_monotonic()[1]).hex())
         try:
             return BootId(Path(_BOOT_ID).read_text().strip().replace("-", ""))
@@ -162,6 +164,9 @@ class Journal:
         journald looks the invocation up when it reads a line. A unit that ended just before is
         gone by then, and its last lines carry no id at all (one short run in twelve): what came
         while this run was the unit's newest is its own. Another run's id never is.
+
+        systemd takes the time of the start after it has forked: a quick process's first lines, by
+        their id, may be older.
         """
         reader = self._fresh()
         reader.add_match(f"_SYSTEMD_UNIT={unit}")
@@ -170,13 +175,15 @@ class Journal:
         reader.add_match(f"MESSAGE_ID={DROPPED}")
         for invocation in invocations:
             reader.add_match(f"OBJECT_SYSTEMD_INVOCATION_ID={invocation}")
-        reader.seek_realtime(begin)
+        reader.seek_realtime(Usec(begin - EARLY))
         wanted = frozenset(invocation.encode() for invocation in invocations)
         unit_bytes = unit.encode()
         while reader._next():
             entry = reader._get_all()
             if entry.get("_SYSTEMD_UNIT") == unit_bytes:
-                yield _line(reader, entry, wanted, own)
+                line = _line(reader, entry, wanted, own)
+                if line.own or line.at >= begin:
+                    yield line
             elif entry.get("_TRANSPORT") == b"driver":
                 yield Drop(_number(entry.get("N_DROPPED"), 1))
 

@@ -502,10 +502,11 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._db = self._open(path)
         try:
-            self._db = self._open(path)
             _check_identity(self._db, path, writable=False)
         except (sqlite3.DatabaseError, LedgerError) as error:
+            self.close()
             raise _refusal(path, error) from error
 
     def _open(self, path: Path) -> sqlite3.Connection:
@@ -523,12 +524,16 @@ class Reader:
         if not wal.exists():
             # Without a log the file is the whole truth, and needs no -shm that we may not write.
             return _connect_uri(path, "mode=ro&immutable=1")
+        db = _connect_uri(path, "mode=ro")
         try:
-            db = _connect_uri(path, "mode=ro")
             db.execute("SELECT 1 FROM sqlite_schema").fetchone()
         except sqlite3.OperationalError:
             # The daemon was killed: a log and nobody who holds it. Read a copy of both.
+            db.close()
             return self._open_copy(path, wal)
+        except sqlite3.DatabaseError as error:
+            db.close()
+            raise _refusal(path, error) from error
         return db
 
     def _open_copy(self, path: Path, wal: Path) -> sqlite3.Connection:
@@ -537,9 +542,11 @@ class Reader:
 
         self._copy = tempfile.TemporaryDirectory(prefix="outcomectl-")
         try:
-            for source in (path, wal):
-                shutil.copyfile(source, Path(self._copy.name) / source.name)
+            shutil.copyfile(path, Path(self._copy.name) / path.name)
+            if wal.exists():  # else its writer has come to its end meanwhile, and the file is whole
+                shutil.copyfile(wal, Path(self._copy.name) / wal.name)
         except OSError as error:
+            self._copy.cleanup()
             raise LedgerError(f"{error.filename}: {error.strerror}") from error
         return _connect_uri(Path(self._copy.name) / path.name, "mode=rw")
 

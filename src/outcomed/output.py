@@ -74,6 +74,7 @@ class Output:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     dropped: int = 0
     limit_reached: bool = False
+    next_run: Usec | None = None  # the first line of the unit that is a later run's
     windows: Windows = field(default_factory=dict)
 
     def count(self, at: Usec, priority: int) -> None:

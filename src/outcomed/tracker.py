@@ -35,7 +35,7 @@ class Phase(Enum):
 
 # `failed` and `inactive` end a run unless systemd says that it will try again (257 has the two
 # `…-before-auto-restart`); `active/exited` is the end of a oneshot with RemainAfterExit=yes.
-_BETWEEN = frozenset(
+BETWEEN = frozenset(
     {
         "auto-restart",
         "auto-restart-queued",
@@ -49,7 +49,7 @@ _WAITING = frozenset({"auto-restart", "auto-restart-queued"})
 
 def phase(active: str, sub: str) -> Phase:
     """Units as systemd 252 to 257 name their states (org.freedesktop.systemd1(5))."""
-    if sub in _BETWEEN:
+    if sub in BETWEEN:
         return Phase.BETWEEN
     if active in ("inactive", "failed") or (active, sub) == ("active", "exited"):
         return Phase.ENDED

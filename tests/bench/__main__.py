@@ -43,8 +43,8 @@ def main() -> int:
         print(f"measuring: {name} …", file=sys.stderr, flush=True)
         results.load(name)
         PARTS[name](deb, sizes, results)
+        results.write(wanted.output)  # what is measured is not lost with a later part
         print(f"           {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    results.write(wanted.output)
     print(results.table())
     return 0
 

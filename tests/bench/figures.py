@@ -67,7 +67,7 @@ class Results:
         for section, figures in self.sections.items():
             lines += [
                 "",
-                f"{section:<45}{'measured':>13}  {'goal':>12}  reached"[:WIDTH],
+                f"{section:<46}{'measured':>12} {'goal':>12} reached",
                 "-" * WIDTH,
             ]
             lines += map(_line, figures)
@@ -82,13 +82,13 @@ def _line(figure: Figure) -> str:
     if goal and figure.better == "more":
         goal = f"≥ {goal}"
     said = {None: "", True: "yes", False: "NO"}[figure.reached]
-    return (
-        f"{figure.what:<45}{_quantity(figure.value, figure.unit):>13}  {goal:>12}  {said}".rstrip()
-    )
+    return f"{figure.what:<46}{_quantity(figure.value, figure.unit):>12} {goal:>12} {said}".rstrip()
 
 
 def _quantity(value: float, unit: str) -> str:
     if unit == "times":
         return f"{value:.1f} times"
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 3
-    return f"{value:,.{digits}f} {unit}"
+    digits = (
+        0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2 if value >= 0.1 else 3
+    )
+    return f"{value:,.{digits}f} {unit}".rstrip()

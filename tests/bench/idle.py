@@ -76,4 +76,4 @@ def _watch(daemon: Daemon, sizes: Sizes, results: Results) -> None:
         Figure(f"{what}: wake-ups", (daemon.switches() - switches) * tenth, "", 20),
     )
     if sizes.idle != 600:
-        results.note(f"idle was watched for {sizes.idle / 60:.1f} minutes and scaled to ten")
+        results.note(f"idle: watched for {sizes.idle / 60:.1f} minutes and scaled to ten")

@@ -13,13 +13,14 @@ sinks:
   ops: {type: webhook, url: "http://127.0.0.1:8080/outcomed"}
 """
 
-# Rules that the daemon judges itself: one over output, one over a file, two over time.
+# Rules that the daemon judges itself: two over a file, one over time, one over output.
 RULES = """
 outcome:
   - artifact: /srv/%p.out
     min_size: 100
+  - artifact: /srv/%p.out
+    max_size: 1M
   - duration: {at_most: 1h}
-  - duration: {at_least: 1ms}
   - journal: {never: "(?i)no space left|permission denied"}
 """
 

@@ -189,23 +189,29 @@ def test_forged_invocation_of_a_users_own_unit_is_not_the_jobs(site: Site, mallo
         """echo 'OUTCOME {"sent": 0, "generated": 347}'""",
         "- report: sent == generated\n- journal: {never: ERROR}\n",
     )
-    runtime = f"/run/user/{mallory.uid}/systemd/units"
-    # A process that journald has not met before (of a known one it remembers the invocation), and
-    # that lives until it is looked at.
-    site.node.write("/srv/lies", 'cat /srv/lies.txt; read word < "$1"\n')
-    site.node.write("/srv/lies.txt", 'OUTCOME {"sent": 347}\nERROR\n')
-    lies = "read word < %t/fifo; systemd-cat sh /srv/lies %t/fifo; true"
-    unit = f"[Service]\nExecStart=/bin/sh -c '{lies}'\n"
+    runtime = f"/run/user/{mallory.uid}"
+    # Each time a process that journald has not met before (of a known one it remembers the
+    # invocation), and that lives until it is looked at.
+    lies = """
+    while read word < "$1"; do
+        (cat /srv/lies; read word < "$1") | systemd-cat
+    done
+    """
+    site.node.write("/srv/liar", lies)
+    site.node.write("/srv/lies", 'OUTCOME {"sent": 347}\nERROR\n')
+    unit = "[Service]\nExecStart=/bin/sh /srv/liar %t/fifo\n"
     site.node.units({"liar.service": unit}, user=MALLORY)
-    site.node.run(f"mkfifo /run/user/{mallory.uid}/fifo", user=MALLORY)
+    site.node.run(f"mkfifo {runtime}/fifo", user=MALLORY)
     site.node.systemctl("start", "liar.service", user=MALLORY)
-    link = f"{runtime}/invocation:liar.service"
-    site.node.run(f"ln -sfn {run.invocation} {link}", user=MALLORY)
-    site.node.run(f"echo go > /run/user/{mallory.uid}/fifo", user=MALLORY)
-    site.node.wait_for(
-        lambda: site.node.journal(f"_SYSTEMD_INVOCATION_ID={run.invocation}", "MESSAGE=ERROR"),
-        what="his lines under the other's invocation",
-    )
+    link = f"{runtime}/systemd/units/invocation:liar.service"
+    lie = f"ln -sfn {run.invocation} {link}; echo go > {runtime}/fifo"
+
+    def lied() -> bool:
+        site.node.run(lie, user=MALLORY)
+        of_victim = f"_SYSTEMD_INVOCATION_ID={run.invocation}"
+        return bool(site.node.journal(of_victim, "MESSAGE=ERROR"))
+
+    site.node.wait_for(lied, what="his lines under the other's invocation")
     run.go_on()
     sentence = run.verdict("silent-failure", "report")
     assert sentence == "sent == generated does not hold: generated=347, sent=0"

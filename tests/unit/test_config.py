@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from outcomed import config, model
+from outcomed import config, jobfiles, model
 from outcomed.errors import UsageError
 from outcomed.model import JobName, UnitName
 from outcomed.paths import Paths
@@ -161,7 +161,7 @@ def test_broken_url_is_not_quoted(node: Node) -> None:
 
 
 def test_huge_file_is_refused_without_being_read(node: Node) -> None:
-    node.write("etc/backup.yaml", b"#" * (config.MAX_FILE + 1))
+    node.write("etc/backup.yaml", b"#" * (jobfiles.MAX_FILE + 1))
     assert faults(node.load()) == ["is larger than 1.0M"]
 
 
@@ -188,7 +188,7 @@ def test_huge_file_is_refused_without_being_read(node: Node) -> None:
     ids=lambda text: text[:6].strip(),
 )
 def test_no_megabyte_takes_long(node: Node, text: str) -> None:
-    node.write("etc/backup.yaml", text[: config.MAX_FILE])
+    node.write("etc/backup.yaml", text[: jobfiles.MAX_FILE])
     began = time.process_time()
     assert node.load().problems
     assert time.process_time() - began < 20
@@ -546,20 +546,43 @@ def test_child_gives_what_load_gives(node: Node) -> None:
     assert config.load_isolated(node.paths) == node.load()
 
 
-def test_child_keeps_yaml_and_its_friends_out_of_the_parent(node: Node) -> None:
+HEAVY = ("yaml", "re2", "simpleeval", "difflib")
+READERS = ("faults", "jobfiles", "yamltext", "readers", "schema")
+
+
+def test_child_keeps_what_reads_the_files_out_of_the_parent(node: Node) -> None:
     node.write("etc/outcomed.yaml", MAIN)
     node.write("etc/shop.yaml", (CONFIGS / "good/every-key.yaml").read_text())
+    node.write("etc/bad.yaml", "severity: bad\n")
+    assert loaded_after("config.load_isolated(p)", node) == set()
+
+
+def test_list_of_what_must_not_be_loaded_is_the_list_of_what_reads_the_files(node: Node) -> None:
+    node.write("etc/shop.yaml", (CONFIGS / "good/every-key.yaml").read_text())
+    node.write("etc/bad.yaml", "severity: bad\n")
+    heavy = {*HEAVY} - {"simpleeval"}  # it evaluates, and nothing is evaluated here
+    assert loaded_after("config.load(p)", node) == {*heavy, *READERS}
+
+
+def test_showing_a_job_s_files_needs_no_parser(node: Node) -> None:
+    node.write("etc/shop.yaml", "severity: bad\n")
+    assert loaded_after("config.cat(p, 'shop')", node) == {"faults", "jobfiles"}
+
+
+def loaded_after(statement: str, node: Node) -> set[str]:
+    """Which of the modules that read files a new process has in memory after this."""
     program = (
         "import sys; from pathlib import Path; from outcomed import config, paths\n"
         f"p = paths.Paths(config=Path({str(node.paths.config)!r}))\n"
-        "assert len(config.load_isolated(p).config.jobs) >= 1\n"
-        "print([m for m in ('yaml', 're2', 'simpleeval', 'difflib') if m in sys.modules])"
+        f"{statement}\n"
+        f"print(*{{*{HEAVY!r}}} & sys.modules.keys())\n"
+        f"print(*(m for m in {READERS!r} if f'outcomed.{{m}}' in sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(config.__file__).parent.parent)}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "[]"
+    return set(done.stdout.split())
 
 
 @may_fork

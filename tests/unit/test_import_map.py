@@ -22,6 +22,11 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "paths",
         "patterns",
         "config",
+        "faults",
+        "jobfiles",
+        "yamltext",
+        "readers",
+        "schema",
         "messages",
     ),
     "pure": ("tracker", "expressions", "rules", "verdicts", "alerts", "output", "notify"),
@@ -50,7 +55,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 
 # Beyond the floors, each with its reason.
 EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("config", "expressions"): "an unknown name in a rule is an error of the configuration",
+    ("readers", "expressions"): "an unknown name in a rule is an error of the configuration",
     ("daemon", "hook"): "the daemon stands behind units that have a hook and no job file",
     ("hook", "effects"): "its entries in the journal are those that the daemon writes",
 }
@@ -70,6 +75,7 @@ ONLY_IN: dict[str, set[str]] = {
     "simpleeval": {"expressions"},
     "isal": {"formats"},
     "zstandard": {"formats"},
+    "yaml": {"yamltext"},
 }
 
 

@@ -1,15 +1,21 @@
 """Watch the daemon until so many runs are judged, or so many seconds have passed.
 
-Prints the peak of its private memory in kB, the time of the last verdict, and how many there are.
+Prints, as JSON: the peak of its private memory in kB, the time of the last verdict, how many there
+are of which kind, and what one that is a false alarm says: every one of these runs did its work.
 """
 
+import json
 import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from outcomed.ledger import Reader
+from outcomed.model import Klass
+
 SAMPLE = 0.1  # seconds
+LEDGER = Path("/var/lib/outcomed/ledger.db")
 
 runs, until = int(sys.argv[1]), time.time() + float(sys.argv[2])
 
@@ -26,10 +32,14 @@ def private(pid: str) -> int:
 
 while (pid := main_pid()) == "0":
     time.sleep(SAMPLE)
-db = sqlite3.connect("file:/var/lib/outcomed/ledger.db?mode=ro", uri=True, timeout=10)
+db = sqlite3.connect(f"file:{LEDGER}?mode=ro", uri=True, timeout=10)
 peak = judged = at = 0
 while judged < runs and time.time() < until:
     peak = max(peak, private(pid))
     judged, at = db.execute("SELECT count(*), coalesce(max(at), 0) FROM verdict").fetchone()
     time.sleep(SAMPLE)
-print(peak, at / 1e6, judged)
+kinds = dict(db.execute("SELECT verdict, count(*) FROM verdict GROUP BY verdict"))
+with Reader(LEDGER) as reader:
+    lasts = [row.last.judgement for row in reader.jobs() if row.last is not None]
+alarm = next((one.summary for one in lasts if one.verdict.klass is Klass.BAD), "")
+print(json.dumps({"peak": peak, "last": at / 1e6, "kinds": kinds, "alarm": alarm}))

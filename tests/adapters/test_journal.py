@@ -1,0 +1,357 @@
+"""The journal as it really is: late lines, foreign lines, drops, lost cursors, rotation."""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("systemd", reason="runs on a node: make check")
+
+from outcomed import entry, journal
+from outcomed.errors import JournalError
+from outcomed.journal import Drop, Journal, Line, Synchronizing
+from outcomed.model import InvocationId, UnitName, Usec
+from outcomed.tracker import What
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def now() -> Usec:
+    return Usec(time.time_ns() // 1000)
+
+
+def new_unit() -> UnitName:
+    return UnitName(f"journal-{uuid.uuid4().hex[:8]}.service")
+
+
+def run(command: str, *properties: str, unit: UnitName | None = None) -> UnitName:
+    """Run a shell command as a unit, to its end."""
+    unit = unit or new_unit()
+    settings = [f"--property={one}" for one in ("Type=oneshot", *properties)]
+    subprocess.run(
+        [
+            *["systemd-run", "--quiet", "--collect", "--wait", f"--unit={unit}"],
+            *[*settings, "/bin/sh", "-c", command],
+        ],
+        check=False,
+    )
+    return unit
+
+
+def told(unit: UnitName, begin: Usec) -> list[journal.Told]:
+    journal.synchronize()
+    with Journal() as source:
+        return list(source.told_since(begin, unit))
+
+
+def lines(unit: UnitName, begin: Usec) -> list[Line | Drop]:
+    """The lines of this unit's only run since then."""
+    (invocation,) = {one.invocation for one in told(unit, begin) if one.invocation is not None}
+    with Journal() as source:
+        return list(source.lines(unit, [invocation], begin, (begin, None)))
+
+
+def messages(found: list[Line | Drop]) -> list[bytes]:
+    return [one.message for one in found if isinstance(one, Line) and one.own]
+
+
+@pytest.fixture
+def begin() -> Usec:
+    return now()
+
+
+def test_pid_1_tells_of_a_run_in_order(begin: Usec) -> None:
+    unit = run("exit 3")
+    found = told(unit, begin)
+    assert [one.what for one in found] == [
+        What.STARTING,
+        What.PROCESS_ENDED,
+        What.FAILED,
+        What.START_FAILED,
+    ]
+    ended = found[1]
+    assert (ended.code, ended.status, ended.command) == ("exited", "3", "ExecStart")
+    assert len({one.invocation for one in found}) == 1
+    assert found[0].job_id
+    with Journal() as source:
+        tail = source.tail()
+    assert tail is not None
+    assert {one.boot for one in found} == {tail[1]}
+
+
+def test_what_somebody_else_says_in_pid_1s_words_is_not_heard(begin: Usec) -> None:
+    unit = new_unit()
+    entry.send(
+        {
+            "MESSAGE": "Failed",
+            "MESSAGE_ID": "d9b373ed55a64feb8242e02dbe79a49c",
+            "UNIT": unit,
+            "INVOCATION_ID": "a" * 32,
+            "UNIT_RESULT": "exit-code",
+            "_PID": "1",
+        },
+        wait=5,
+    )
+    assert told(unit, begin) == []
+
+
+def test_the_last_line_before_the_end_is_there_after_synchronizing(begin: Usec) -> None:
+    for number in range(10):
+        unit = run(f"echo first; echo last {number}")
+        assert messages(lines(unit, begin)) == [b"first", b"last %d" % number]
+
+
+def test_another_runs_lines_are_not_this_ones(begin: Usec) -> None:
+    unit = run("echo one")
+    between = now()
+    run("echo two", unit=unit)
+    starts = [one for one in told(unit, begin) if one.what is What.STARTING]
+    first, second = (one.invocation for one in starts)
+    assert first is not None
+    assert second is not None
+    for wanted, own, text in (
+        (first, (begin, between), b"one"),
+        (second, (between, None), b"two"),
+    ):
+        with Journal() as source:
+            found = list(source.lines(unit, [wanted], begin, own))
+        assert messages(found) == [text]
+        assert len([one for one in found if isinstance(one, Line)]) == 2
+
+
+def test_a_stranger_with_the_units_name_is_not_heard(begin: Usec) -> None:
+    unit = run("echo mine")
+    (invocation,) = {one.invocation for one in told(unit, begin)}
+    assert invocation is not None
+    entry.send(
+        {"MESSAGE": "theirs", "_SYSTEMD_UNIT": unit, "_SYSTEMD_INVOCATION_ID": invocation}, wait=5
+    )
+    run("echo theirs too")
+    assert messages(lines(unit, begin)) == [b"mine"]
+
+
+def test_lines_of_any_bytes_are_read(begin: Usec) -> None:
+    unit = run(r"printf 'a\377b\n\001\002\n'; head -c 30000 /dev/zero | tr '\0' x")
+    assert messages(lines(unit, begin)) == [b"a\xffb", b"\001\002", b"x" * 30_000]
+
+
+def test_priorities_are_read_from_a_lines_prefix(begin: Usec) -> None:
+    unit = run("echo '<3>bad'; echo plain")
+    found = [one for one in lines(unit, begin) if isinstance(one, Line)]
+    assert [(one.priority, one.message) for one in found] == [(3, b"bad"), (6, b"plain")]
+
+
+def test_what_journald_dropped_is_counted_for_the_run_that_lost_it(begin: Usec) -> None:
+    unit = run(
+        "for i in $(seq 3000); do echo line $i; done; sleep 1.2; echo end",
+        "LogRateLimitBurst=2",
+        "LogRateLimitIntervalSec=1s",
+    )
+    found = lines(unit, begin)
+    dropped = sum(one.number for one in found if isinstance(one, Drop))
+    assert dropped > 0
+    assert dropped + len(messages(found)) == 3_001
+
+
+def test_sent_from_a_process_that_ends_at_once_it_stays_the_units(begin: Usec) -> None:
+    unit = new_unit()
+    script = (
+        f"import sys; sys.dont_write_bytecode = True; sys.path.insert(0, {str(SOURCE)!r})\n"
+        "import os\n"
+        "from outcomed import entry\n"
+        "for number in range(50):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        entry.send({'MESSAGE': f'number {number}', 'PRIORITY': '5'}, wait=10)\n"
+        "        os._exit(0)\n"
+        "    os.waitpid(child, 0)\n"
+    )
+    subprocess.run(
+        [
+            *["systemd-run", "--quiet", "--collect", "--wait", f"--unit={unit}"],
+            *["--property=Type=oneshot", sys.executable, "-c", script],
+        ],
+        check=True,
+    )
+    assert messages(lines(unit, begin)) == [b"number %d" % number for number in range(50)]
+
+
+def test_a_large_entry_arrives_whole(begin: Usec) -> None:
+    marker = uuid.uuid4().hex
+    entry.send({"MESSAGE": "large", "OUTCOMED_TEST": marker + "x" * 700_000}, wait=10)
+    journal.synchronize()
+    found = subprocess.run(
+        ["journalctl", "--all", "--output=export", f"_PID={os.getpid()}", "MESSAGE=large"],
+        capture_output=True,
+        check=True,
+    )
+    assert marker.encode() + b"x" * 700_000 in found.stdout
+
+
+# --- cursors ---------------------------------------------------------------------------------
+
+
+def tail_cursor() -> str:
+    journal.synchronize()
+    with Journal() as source:
+        tail = source.tail()
+    assert tail is not None
+    return tail[0]
+
+
+def told_since_cursor(cursor: str, fallback: Usec) -> tuple[bool, list[journal.Told]]:
+    journal.synchronize()
+    with Journal() as source:
+        intact, begin = source.at_cursor(cursor, fallback)
+        return intact, list(source.told_since(begin))
+
+
+def test_reading_goes_on_after_the_cursor(begin: Usec) -> None:
+    before = run("true")
+    cursor = tail_cursor()
+    unit = run("true")
+    intact, found = told_since_cursor(cursor, begin)
+    assert intact
+    assert [one.what for one in found if one.unit == unit] == [
+        What.STARTING,
+        What.ENDED_WELL,
+        What.STARTED,
+    ]
+    assert len([one for one in found if one.unit == before]) <= 1  # the cursor's own entry
+
+
+@pytest.mark.parametrize("cursor", ["", "garbled", "s=00;i=zz"])
+def test_a_garbled_cursor_is_a_gap_and_reading_begins_where_it_is_told_to(
+    cursor: str, begin: Usec
+) -> None:
+    unit = run("true")
+    intact, found = told_since_cursor(cursor, begin)
+    assert not intact
+    assert unit in {one.unit for one in found}
+
+
+def test_a_cursor_that_vacuuming_took_is_a_gap(begin: Usec) -> None:
+    cursor = tail_cursor()
+    subprocess.run(["journalctl", "--rotate"], check=True)
+    unit = run("true")
+    subprocess.run(["journalctl", "--quiet", "--vacuum-files=1"], check=True)
+    intact, found = told_since_cursor(cursor, begin)
+    assert not intact
+    assert unit in {one.unit for one in found}
+
+
+def test_a_reader_that_was_open_before_a_rotation_sees_what_came_after(begin: Usec) -> None:
+    with Journal() as source:
+        assert source.tail() is not None
+        for _ in range(3):
+            subprocess.run(["journalctl", "--rotate"], check=True)
+            unit = run("true")
+            journal.synchronize()
+            assert len(list(source.told_since(begin, unit))) == 3
+        subprocess.run(["journalctl", "--quiet", "--vacuum-files=1"], check=True)
+        unit = run("true")
+        journal.synchronize()
+        assert len(list(source.told_since(begin, unit))) == 3
+
+
+def test_a_restart_of_journald_hurts_nobody(begin: Usec) -> None:
+    with Journal() as source:
+        assert source.tail() is not None
+        subprocess.run(["systemctl", "restart", "systemd-journald"], check=True)
+        unit = run("echo after")
+        journal.synchronize()
+        assert len(list(source.told_since(begin, unit))) == 3
+        assert messages(lines(unit, begin)) == [b"after"]
+
+
+def test_an_idle_journal_holds_no_file_open() -> None:
+    source = Journal()
+    source.tail()
+    assert open_journals()
+    source.close()
+    source.close()
+    assert not source.is_open
+    assert not open_journals()
+    assert source.tail() is not None
+    source.close()
+
+
+def open_journals() -> list[str]:
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(link.readlink())
+        except FileNotFoundError:
+            continue  # the listing's own
+        found += [target] * target.endswith((".journal", ".journal~"))
+    return found
+
+
+def test_this_boot_is_known() -> None:
+    with Journal() as source:
+        boot = source.boot_id()
+    kernel = Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+    assert boot == kernel
+
+
+# --- synchronizing ---------------------------------------------------------------------------
+
+
+def test_journald_answers_when_all_can_be_read(begin: Usec) -> None:
+    question = Synchronizing()
+    try:
+        deadline = time.monotonic() + 10
+        while not question.done():
+            assert time.monotonic() < deadline
+            journal.select.select([question], [], [], 1)
+    finally:
+        question.close()
+
+
+def test_a_namespace_that_is_not_there_does_not_answer() -> None:
+    with pytest.raises(JournalError, match="journald does not answer"):
+        Synchronizing("nowhere")
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    name = f"n{uuid.uuid4().hex[:6]}"
+    yield name
+    subprocess.run(["systemctl", "stop", f"systemd-journald@{name}.service"], check=False)
+
+
+def test_a_runs_lines_are_read_from_its_namespace(begin: Usec, namespace: str) -> None:
+    unit = run("echo hidden", f"LogNamespace={namespace}")
+    (invocation,) = {one.invocation for one in told(unit, begin)}
+    assert invocation is not None
+    deadline = time.monotonic() + 10
+    found: list[bytes] = []
+    while not found and time.monotonic() < deadline:
+        with Journal(namespace) as source:
+            found = messages(list(source.lines(unit, [invocation], begin, (begin, None))))
+    assert found == [b"hidden"]
+    assert messages(lines(unit, begin)) == []
+
+
+def test_journalds_settings_are_those_in_force() -> None:
+    assert journal.journald_settings() == journal.JournaldSettings()
+    dropin = Path("/etc/systemd/journald.conf.d/50-test.conf")
+    dropin.parent.mkdir(exist_ok=True)
+    dropin.write_text("[Journal]\nRateLimitBurst=7\n# Storage=none\nRateLimitIntervalSec=1min\n")
+    try:
+        settings = journal.journald_settings()
+    finally:
+        dropin.unlink()
+    assert (settings.burst, settings.interval) == (7, 60_000_000)
+    assert settings.storage == "auto"
+
+
+def test_an_id_that_nobody_has_has_no_lines(begin: Usec) -> None:
+    with Journal() as source:
+        found = source.lines(new_unit(), [InvocationId("f" * 32)], begin, (begin, None))
+        assert list(found) == []

@@ -131,7 +131,7 @@ class Config(Record, frozen=True):
 
     jobs: tuple[Job, ...] = ()
     sinks: tuple[Sink, ...] = ()
-    default_to: tuple[str, ...] = ()
+    default_to: tuple[str, ...] = ()  # whoever is told of what is about no job
 
 
 # --- what was seen ---------------------------------------------------------------------------

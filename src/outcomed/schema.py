@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
 
 from outcomed.config import Problem, is_unit_name, template_of
 from outcomed.faults import Fault, any_of, did_you_mean, quoted, shown, shown_path, shown_word
@@ -439,6 +438,8 @@ class Main:
 
 def _url(text: str) -> str:
     """A URL may hold a token, so a fault does not quote it."""
+    from urllib.parse import urlsplit  # costs more than reading ten files, and few have URLs
+
     try:
         parts = urlsplit(text)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -530,7 +531,8 @@ def _read_main(node: Node | None, reading: Reading) -> Main:
         known = frozenset(sink.name for sink in sinks)
         _check_sinks(alerts, known, block, reading, "defaults.alerts.to")
     defaults = Defaults(
-        to=alerts.get("to", ()),
+        # Whoever has named a receiver and nobody in particular wants to be told there.
+        to=alerts.get("to", () if sinks is FAULTY else tuple(sink.name for sink in sinks)),
         after=alerts.get("after", 1),
         severity=given.get("severity", "critical"),
         known_sinks=None if reading.failed else frozenset(sink.name for sink in sinks),

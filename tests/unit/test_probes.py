@@ -243,7 +243,9 @@ def test_remote_file_systems_are_found_in_the_mount_table() -> None:
 
 
 def test_the_real_mount_table_can_be_read() -> None:
-    assert isinstance(probes._mounts().remote(), frozenset)
+    mounts = probes._Mounts()
+    assert mounts.remote() == mounts.remote()
+    mounts._table.close()
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def decide(
         case Klass.BAD:
             return _bad(standing, judgement, alerts, severity)
         case Klass.WARNING:
-            return _warning(standing, judgement)
+            return _warning(standing, judgement, alerts)
         case Klass.NEUTRAL:
             return _neutral(standing, judgement)
         case _ as never:
@@ -100,11 +100,11 @@ def _bad(
     told = number >= alerts.after
     if known is not None and known.verdict.klass is Klass.BAD:
         # Open since the first bad verdict, and nobody was told yet: `after` is counting.
-        incident = replace(known, told=told)
+        incident = replace(known, told=told, to=alerts.to)
         return Change(Standing(incident, number), opened=None, tell="firing" if told else None)
     if known is not None and not told:
         return Change(Standing(known, number))  # the warning stands while `after` is counting
-    incident = _open(judgement, severity, told=told)
+    incident = _open(judgement, severity, alerts, told=told)
     superseded = replace(known, closed=judgement.at) if known is not None else None
     return Change(
         Standing(incident, number),
@@ -114,7 +114,7 @@ def _bad(
     )
 
 
-def _warning(standing: Standing, judgement: Judgement) -> Change:
+def _warning(standing: Standing, judgement: Judgement, alerts: Alerts) -> Change:
     if judgement.witness == "late":
         return Change(standing)  # history that nobody can look at any more never pages
     number = standing.unknown_in_a_row + 1
@@ -124,9 +124,9 @@ def _warning(standing: Standing, judgement: Judgement) -> Change:
         return Change(counted)
     if known is not None:
         # `after` was counting bad ones; now nobody can see any more how it goes.
-        incident = replace(known, told=True)
+        incident = replace(known, told=True, to=alerts.to)
         return Change(replace(counted, incident=incident), tell="firing")
-    incident = _open(judgement, "warning", told=True)
+    incident = _open(judgement, "warning", alerts, told=True)
     return Change(replace(counted, incident=incident), opened=incident, tell="firing")
 
 
@@ -140,7 +140,11 @@ def _neutral(standing: Standing, judgement: Judgement) -> Change:
 
 
 def _open(
-    judgement: Judgement, severity: Literal["critical", "warning"], *, told: bool
+    judgement: Judgement,
+    severity: Literal["critical", "warning"],
+    alerts: Alerts,
+    *,
+    told: bool,
 ) -> Incident:
     return Incident(
         id=alert_id(judgement.run.id),
@@ -152,4 +156,5 @@ def _open(
         run=judgement.run.id,
         severity=severity,
         told=told,
+        to=alerts.to,
     )

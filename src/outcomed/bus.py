@@ -147,11 +147,14 @@ class Watch:
         path = unit_path(unit)
         if path in self._units:
             return
-        last = self._connections[-1]
-        if last.matches >= MATCHES_A_CONNECTION:
-            last = self._connection()
+        try:
+            last = self._connections[-1]
+            if last.matches >= MATCHES_A_CONNECTION:
+                last = self._connection()
+            last.match(path, _PROPERTIES, b"PropertiesChanged")
+        except _DBusError as error:
+            raise BusError(f"the system bus does not answer: {error}") from error
         self._units[path] = unit
-        last.match(path, _PROPERTIES, b"PropertiesChanged")
 
     def _connection(self) -> _Connection:
         connection = _Connection()

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from systemd import daemon as sd
 
 from outcomed import config as configuration
-from outcomed import effects, hook, journal, messages, spool
+from outcomed import effects, hook, journal, messages, refused, spool
 from outcomed.alerts import Standing
 from outcomed.bus import Calls, Lost, Reloading, UnitNew, Watch, check_unit
 from outcomed.engine import Engine, Watched, now_usec
@@ -101,6 +101,7 @@ class Daemon:
         if not self.engine.progress.cursor:
             self.engine.note_cursor(now)
         self._commit_and_tell()
+        self._settle_configuration(now)
         self._close_stale_states()
         self._tend_spool()
         self._sweep = self.engine.sweep(now)
@@ -189,6 +190,9 @@ class Daemon:
         for name, row in rows.items():
             if name not in wanted and row.config is not None:
                 self._close_removed(row, now)
+        self.engine.turn.deliveries += refused.update(
+            loaded.problems, config, self.engine.node, self.paths, now
+        )
         effects.log(
             6,
             f"configuration in force: {len(wanted)} job{'s' if len(wanted) != 1 else ''}, "
@@ -209,6 +213,13 @@ class Daemon:
             return replace(self.config, jobs=tuple(before.values()))
         kept = tuple(before[name] for name in sorted(loaded.broken) if name in before)
         return replace(loaded.config, jobs=(*loaded.config.jobs, *kept))
+
+    def _settle_configuration(self, now: Usec) -> None:
+        if self.engine.turn.is_empty:
+            try:
+                refused.settle(self.problems, self.config, self.paths, now)
+            except OSError as error:
+                self._say_disk(f"{error.filename}: {error.strerror}; it may be told again")
 
     def _resolve(self, jobs: tuple[Job, ...]) -> None:
         """An alias has neither signals nor entries: watch the unit that it stands for."""
@@ -252,6 +263,7 @@ class Daemon:
             if row.last is not None:
                 self.last[job.name] = row.last.judgement
                 watched.last_judged = row.last.judgement.run.last_invocation
+                watched.last_finished = row.last.judgement.run.finished or 0
         if row is None or row.config != job:
             self.engine.turn.configs[job.name] = job
         return watched
@@ -283,6 +295,7 @@ class Daemon:
         for watched in self.engine.jobs.values():
             self._write_state(watched)
         self._commit_and_tell()
+        self._settle_configuration(now)
         self._ready()
 
     def _reconnect(self, now: Usec) -> None:
@@ -325,11 +338,11 @@ class Daemon:
                 self._take_requests()
             try:
                 self._take_signals(self.engine.watch, now)
+                self.engine.step(readable)
+                self._catch_up_on()
+                self._sweep_on()
             except BusError as error:
                 self._lost(str(error))  # systemd was re-executed in the middle of our question
-            self.engine.step(readable)
-            self._catch_up_on()
-            self._sweep_on()
             self._commit_and_tell()
             self._do_due(now)
             if self.reload:
@@ -473,6 +486,7 @@ class Daemon:
             self._connect()
             self._units_reloaded(now)
             self._past = self.engine.catch_up(now)
+            self._catch_up_on()  # from then on the loop goes on with it by itself
         except BusError:
             self._due["reconnect"] = time.monotonic() + RETRY_BUS
 

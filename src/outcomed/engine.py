@@ -50,6 +50,7 @@ SLICE = 500  # lines of output read before the other jobs have their turn: some 
 BATCH = 100  # replayed runs in one turn
 STRETCH = 1000  # of PID 1's entries: so much of the past is held in memory at a time
 SYNC_PATIENCE = 30.0  # seconds; journald under a flood answers late
+BUS_PATIENCE = 60.0  # seconds; it is connected to again every second
 CHECK_PATIENCE = 620.0  # a little more than the check unit's own TimeoutStartSec=
 IDLE_JOURNAL = 60.0  # seconds after which the journal's files are let go
 LOOK_BACK = 10 * SECOND  # how far before its signal a refused start may have been logged
@@ -95,6 +96,7 @@ class Watched:
     track: Track
     standing: alerts.Standing = field(default_factory=alerts.Standing)
     last_judged: InvocationId | None = None
+    last_finished: int = 0  # Usec, the newest end of a run that was judged
     wished: bool = False  # systemd works on a job of it that has not become a run
     since: Usec | None = None  # look for refused starts from here
     again: bool = False
@@ -169,7 +171,7 @@ class Engine:
                 change.closed,
                 None,
                 watched.job,
-                notify.listeners(watched.job, self.config.sinks),
+                notify.listeners(change.closed.to, self.config.sinks),
                 self.node,
                 now,
             )
@@ -396,6 +398,9 @@ class Engine:
                 if watched.again:
                     watched.again = False
                     self.examine(watched)
+            except BusError:
+                watched.task = None  # examined again after the new connection
+                raise
 
     def waits(self) -> list[Wait | None]:
         """What the examinations under way wait for; None is ready to go on."""
@@ -426,7 +431,9 @@ class Engine:
         starts = [run.attempts[0].started for run in watched.track.runs]
         moments = [moment for moment in (*starts, watched.since) if moment is not None]
         watched.since = None
-        if moments:
+        if not moments:
+            return
+        with contextlib.suppress(JournalError):  # what the bus said stands
             for told in self._journal().told_since(min(moments), watched.job.unit):
                 self.hear(watched, told)
 
@@ -500,6 +507,7 @@ class Engine:
         change = alerts.decide(watched.standing, judgement, job.alerts, job.severity)
         watched.standing = change.standing
         watched.last_judged = run.last_invocation
+        watched.last_finished = max(watched.last_finished, run.finished or 0)
         watched.track = watched.track.without(open_run.key)
         turn = self.turn
         turn.runs.pop(run.id, None)
@@ -509,11 +517,11 @@ class Engine:
         turn.triggers[job.name] = watched.track.last_trigger
         if change.closed is not None:
             turn.closed.append(change.closed)
-        listeners = notify.listeners(job, self.config.sinks)
         for state, incident in change.messages:
             said = judgement
             if state == "resolved" and change.opened is not None:
                 said = replace(judgement, reason="superseded", summary="worse has come, see there")
+            listeners = notify.listeners(incident.to, self.config.sinks)
             turn.deliveries += notify.told(
                 state, incident, said, job, listeners, self.node, judgement.at, tail
             )
@@ -596,9 +604,8 @@ class Engine:
         """
         if settings is None:
             return None
-        if self.journald is None:
-            self.journald = journal.journald_settings()
-        usual = output.RateLimit(burst=self.journald.burst, interval=self.journald.interval)
+        journald = self._journald_settings()
+        usual = output.RateLimit(burst=journald.burst, interval=journald.interval)
         own = output.RateLimit(
             burst=settings.burst or usual.burst, interval=settings.interval or usual.interval
         )
@@ -608,6 +615,12 @@ class Engine:
             burst=min(own.burst, usual.burst), interval=max(own.interval, usual.interval)
         )
 
+    def _journald_settings(self) -> journal.JournaldSettings:
+        # Asked for anew each time: a reload may come while an output is being read.
+        if self.journald is None:
+            self.journald = journal.journald_settings()
+        return self.journald
+
     def _incomplete(self, said: output.Output, settings: LogSettings | None) -> str:
         """Why silence in the output proves nothing; empty if it does."""
         if said.dropped:
@@ -616,8 +629,7 @@ class Engine:
             return "the unit's settings for its output are not known"
         if said.limit_reached:
             return f"{said.lines} lines reached journald's rate limit, more may have been dropped"
-        assert self.journald is not None
-        return incomplete_by_settings(settings, self.journald)
+        return incomplete_by_settings(settings, self._journald_settings())
 
     # --- rules --------------------------------------------------------------------------------
 
@@ -674,11 +686,22 @@ class Engine:
         )
         period = self._period_start(watched, run, started) if needs_period else started
         return rules.Window(
-            run_start=run.started or Usec(0),
+            run_start=self._first_moment(watched, run),
             run_end=run.finished or now_usec(),
             period_start=period,
             looked=now_usec(),
         )
+
+    def _first_moment(self, watched: Watched, run: Run) -> Usec:
+        """From when on a file counts as written by the run; 0 if that is not known.
+
+        systemd stamps a start when it has forked, which a busy one comes to late. Not where the
+        run before it ended just then: its file is not this run's.
+        """
+        if run.started is None:
+            return Usec(0)
+        early = Usec(run.started - SECOND)
+        return run.started if watched.last_finished >= early else early
 
     def _period_start(self, watched: Watched, run: Run, started: Usec) -> Usec:
         """The timer's elapse before this run's own, else a day before it."""
@@ -694,23 +717,39 @@ class Engine:
     ) -> Generator[Wait | None, None, dict[str, Finding]]:
         """Have the check unit look; without its answer, each of these is unknown."""
         unit = check_unit(name)
-        fault = ""
-        try:
-            check.ask(name, check.Request(run.id, run.unit, window, asked), self.paths)
-            assert self.watch is not None
-            self.watch.add(unit)
-            self.calls.start(unit)
-        except (BusError, OSError) as error:
-            fault = f"{unit} could not be started: {error}"
+        fault = yield from self._start_check(
+            name, check.Request(run.id, run.unit, window, asked), unit
+        )
         if not fault:
             wait = Wait(time.monotonic() + CHECK_PATIENCE, check=name)
             while not wait.done and time.monotonic() < wait.until:
                 yield wait
         answer = check.read_answer(name, run.id, self.paths) if not fault else None
-        if answer is not None:
-            return {finding.rule: finding for finding in answer}
         fault = fault or f"{unit} ended without an answer"
-        return {label: Finding(label, Held.UNKNOWN, fault, {"check": unit}) for label in asked}
+        unknown = {label: Finding(label, Held.UNKNOWN, fault, {"check": unit}) for label in asked}
+        # A check that an earlier daemon started may have answered an earlier file's questions.
+        return unknown | {one.rule: one for one in answer or () if one.rule in asked}
+
+    def _start_check(
+        self, name: JobName, request: check.Request, unit: UnitName
+    ) -> Generator[Wait | None, None, str]:
+        """Returns why it cannot be started, or nothing. A bus that is gone soon comes back."""
+        until = time.monotonic() + BUS_PATIENCE
+        while True:
+            try:
+                if self.watch is None:
+                    raise BusError("the system bus is gone")
+                check.ask(name, request, self.paths)
+                self.watch.add(unit)
+                self.calls.start(unit)
+            except OSError as error:
+                return f"{unit} could not be started: {error}"
+            except BusError as error:
+                if time.monotonic() >= until:
+                    return f"{unit} could not be started: {error}"
+                yield Wait(time.monotonic() + 1.0)
+            else:
+                return ""
 
     def look_at_checks(self) -> None:
         """After a new connection: a check may have ended while nobody listened."""

@@ -200,7 +200,7 @@ def _alert_for_daemon(job: Job, seen: Run, config: Config, paths: Paths) -> int:
     incident, judgement = _incident(
         seen, alert_id(run_id(job.name, seen.key)), _now(), job.name, job.severity
     )
-    sinks = notify.listeners(job, config.sinks)
+    sinks = notify.listeners(job.alerts.to, config.sinks)
     _spool(notify.told("firing", incident, judgement, job, sinks, _node(), _now()), config, paths)
     print(f"<4>outcomed.service is down; told {len(sinks)} sinks in its place", file=sys.stderr)
     return EXIT_FINE

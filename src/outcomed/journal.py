@@ -7,6 +7,7 @@ journal: the bus wakes, then the journal is synchronized and read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -322,23 +323,28 @@ def journald_settings() -> JournaldSettings:
 
     from outcomed.quantities import parse_duration
 
-    answer = subprocess.run(
-        ["systemd-analyze", "--no-pager", "cat-config", "systemd/journald.conf"],
-        capture_output=True,
-        check=False,
-        timeout=10,
-    )
+    try:
+        answer = subprocess.run(
+            ["systemd-analyze", "--no-pager", "cat-config", "systemd/journald.conf"],
+            capture_output=True,
+            check=False,
+            timeout=10,
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        answer = b""  # what journald does unless it is told otherwise
     values: dict[str, str] = {}
-    for raw in answer.stdout.decode("utf-8", "replace").splitlines():
+    for raw in answer.decode("utf-8", "replace").splitlines():
         name, equals, value = raw.partition("=")
         if equals and not name.lstrip().startswith(("#", ";")):
             values[name.strip()] = value.strip()
     default = JournaldSettings()
     burst = values.get("RateLimitBurst", "")
-    interval = values.get("RateLimitIntervalSec", "")
+    interval = default.interval
+    with contextlib.suppress(ValueError):  # journald passes over what it cannot read, too
+        interval = parse_duration(values.get("RateLimitIntervalSec", ""))
     return JournaldSettings(
         storage=values.get("Storage") or default.storage,
         max_level_store=values.get("MaxLevelStore") or default.max_level_store,
         burst=int(burst) if burst.isdigit() else default.burst,
-        interval=parse_duration(interval) if interval else default.interval,
+        interval=interval,
     )

@@ -254,7 +254,8 @@ class Incident(Record, frozen=True):
     summary: str
     run: RunId | None
     severity: Literal["critical", "warning"] = "critical"
-    told: bool = True  # the sinks were told that it opened, so they are told that it closed
+    told: bool = True  # that it opened; then it is told that it closed, too
+    to: tuple[str, ...] = ()  # the sinks that were told, whatever the job file says by then
     closed: Usec | None = None
 
 

@@ -5,7 +5,7 @@ The envelope's `id` is the delivery's idempotency key: a repeat carries the same
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -124,6 +124,6 @@ def shown_finding(finding: Any) -> dict[str, Any]:
     }
 
 
-def listeners(job: Job, sinks: Sequence[Sink]) -> list[Sink]:
-    """The sinks that this job tells."""
-    return [sink for sink in sinks if sink.name in job.alerts.to]
+def listeners(names: Collection[str], sinks: Sequence[Sink]) -> list[Sink]:
+    """The sinks of these names, as far as they still are configured."""
+    return [sink for sink in sinks if sink.name in names]

@@ -143,8 +143,10 @@ def is_remote(rule: Artifact, unit: UnitName, host: Host) -> bool:
         return False
     pattern = expand(rule.path, unit, host=host)
     paths = [_static_part(pattern)]
-    if glob.has_magic(pattern) and _leads_above(paths[0], remote):
-        return True
+    if glob.has_magic(pattern):
+        if _leads_above(paths[0], remote):
+            return True
+        paths += [match for match in glob.iglob(pattern) if os.path.islink(match)]
     if rule.on_filesystem is not None:
         paths.append(expand(rule.on_filesystem, unit, host=host, glob_safe=False))
     return any(_leads_to(path, remote) for path in paths)

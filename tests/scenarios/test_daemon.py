@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.scenarios.conftest import Site
+from tests.scenarios.conftest import Message, Site
 
 GOOD = "- artifact: /srv/{name}\n"
 
@@ -52,6 +52,28 @@ def test_broken_file_leaves_the_last_good_in_force_and_is_named(site: Site) -> N
     site.node.write(file, "outcome:\n  - artifact: /srv/steady\n    min_size: 1\n")
     site.node.systemctl("reload", "outcomed.service")
     site.say("steady", site.run("steady"), "verified", "held")
+
+
+def test_broken_file_is_told_once_and_when_it_is_sound_again(site: Site) -> None:
+    def about_files() -> list[Message]:
+        sent = [request.json()["data"] for request in site.receiver.requests]
+        return [data for data in sent if data["reason"] in ("configuration", "sound")]
+
+    before = len(about_files())
+    file = "/etc/outcomed/jobs.d/told.yaml"
+    site.node.write(file, "outcome: [}\n")
+    for verb in ("reload", "reload", "restart"):
+        site.node.systemctl(verb, "outcomed.service")
+    site.node.write(file, "outcome: []\n")
+    site.node.systemctl("reload", "outcomed.service")
+    site.node.wait_for(lambda: len(about_files()) - before == 2, what="both messages")
+    firing, resolved = about_files()[before:]
+    assert (firing["state"], resolved["state"]) == ("firing", "resolved")
+    assert f"{file}:1:" in firing["summary"]
+    assert firing["severity"] == "warning"
+    assert firing["alert_id"] == resolved["alert_id"]
+    site.node.run(["rm", file])
+    site.reload()
 
 
 def test_broken_file_survives_a_restart_of_the_daemon(site: Site) -> None:

@@ -35,7 +35,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "delivery": ("delivery", "sinks"),
     "check": ("check",),
     "hook": ("hook",),
-    "daemon": ("daemon", "engine", "effects"),
+    "daemon": ("daemon", "engine", "effects", "refused"),
     "ctl": ("ctl.",),
 }
 

@@ -143,7 +143,7 @@ def test_a_unit_without_job_file_is_the_subject() -> None:
 
 
 def test_a_job_tells_the_sinks_that_it_names() -> None:
-    assert notify.listeners(JOB, [PAGER, OPS]) == [OPS]
+    assert notify.listeners(JOB.alerts.to, [PAGER, OPS]) == [OPS]
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,9 @@ class Daemon:
         self._sweep: Iterator[None] = iter(())
         self._due: dict[str, float] = {}  # what to do again, by name, at this monotonic time
         self._status = ""
+        self._refused_since = 0.0  # when the ledger could no longer be written; monotonic
+        self._faults_said: set[str] = set()
+        self._unwritten: dict[JobName, str] = {}  # whose state files are old, and why
 
     # --- start and end ------------------------------------------------------------------------
 
@@ -146,9 +149,12 @@ class Daemon:
     def _say_untold(self) -> None:
         """Journal lines of verdicts that were committed just before the last end."""
         told = self.engine.progress.told
-        for stored in self.ledger.after(told):
-            effects.log_verdict(stored.seq, stored.judgement)
-            self.engine.told(stored.seq)
+        with contextlib.suppress(JournalError):  # the next start says it
+            for stored in self.ledger.after(told):
+                effects.log_verdict(stored.seq, stored.judgement)
+                self.engine.told(stored.seq)
+        if self.engine.progress.told > told:  # ended again before the next verdict: not once more
+            self.engine.turn.progress = self.engine.progress
 
     def _close_stale_states(self) -> None:
         """State files say what the ledger says, and only of jobs that there are."""
@@ -203,7 +209,8 @@ class Daemon:
             spool.write_sinks(self.config.sinks, self.paths)
             spool.write_aside(self.paths.compiled, configuration.encode_config(config), 0o600)
         except OSError as error:
-            self._say_disk(f"{error.filename}: {error.strerror}; the last one stays, going on")
+            what = error.filename or "the configuration in force"
+            self._say_disk(f"{what}: {error.strerror}; the last one stays, going on")
 
     def _with_last_good(self, loaded: configuration.Loaded, rows: dict[JobName, JobRow]) -> Config:
         """A broken file leaves in force what was there before."""
@@ -258,7 +265,10 @@ class Daemon:
         watched = self.engine.adopt(job, configuration.rules_hash(job), is_new=is_new)
         if row is not None and row.config is not None:
             watched.standing = row.standing
-            watched.adopted = row.since
+            if row.config.unit == job.unit:
+                watched.adopted = row.since
+            else:  # what the other unit did was never this job's
+                watched.adopted = self.engine.turn.since[job.name] = now_usec()
             watched.track = _with_trigger(watched, row.last_trigger)
             if row.last is not None:
                 self.last[job.name] = row.last.judgement
@@ -271,8 +281,12 @@ class Daemon:
     def _drop(self, name: JobName, now: Usec) -> None:
         unit = self.engine.jobs[name].job.unit
         self.closed += [(incident, unit) for incident in self.engine.drop(name, now)]
-        self.outcomes.clear(name)
+        try:
+            self.outcomes.clear(name)
+        except (BusError, OSError):  # it is on the list of what is to be done again
+            self._due["spool"] = time.monotonic() + RETRY_BUS
         self.last.pop(name, None)
+        self._unwritten.pop(name, None)
         effects.remove_state(name, self.paths)
 
     def _close_removed(self, row: JobRow, now: Usec) -> None:
@@ -486,6 +500,10 @@ class Daemon:
             self._connect()
             self._units_reloaded(now)
             self._past = self.engine.catch_up(now)
+            # Of a run that the journal does not have either, the unit's properties still tell.
+            self._sweep, self._sweep_left = self.engine.sweep(now), True
+            if self.outcomes.due:
+                self._tend_spool()
             self._catch_up_on()  # from then on the loop goes on with it by itself
         except BusError:
             self._due["reconnect"] = time.monotonic() + RETRY_BUS
@@ -501,9 +519,12 @@ class Daemon:
         try:
             concluded = self.engine.commit(now_usec())
         except LedgerError as error:
-            effects.log(3, f"{error.fault}; trying again", messages.LEDGER_REFUSED)
+            if not self._refused_since:
+                self._refused_since = time.monotonic()
+                effects.log(3, f"{error.fault}; trying again", messages.LEDGER_REFUSED)
             self._due["commit"] = time.monotonic() + RETRY_COMMIT
             return
+        self._say_accepted()
         faults = effects.spool_out(deliveries, self.paths) if deliveries else []
         faults += effects.tell(concluded, self.outcomes)
         for incident, unit in self.closed:
@@ -518,13 +539,18 @@ class Daemon:
         self.late += sum(one.judgement.witness == "late" for _, one in concluded)
         if self.late and not self.engine.catching_up and not self.engine.waits():
             self._say_late()
-        for fault in faults:
-            self._say_disk(f"{fault}; trying again")
-        if faults:
-            self._due["spool"] = time.monotonic() + RETRY_SPOOL
+        self._say_faults(faults)
         if deliveries:
             self._collect_delivered()
         self._due.setdefault("rest", time.monotonic() + 61)
+
+    def _say_accepted(self) -> None:
+        if self._refused_since:
+            for_how_long = f"{time.monotonic() - self._refused_since:.0f} s"
+            effects.log(
+                5, f"{self.paths.ledger}: written again, after {for_how_long}", messages.WITNESS_GAP
+            )
+            self._refused_since = 0.0
 
     def _say_late(self) -> None:
         """One notice for all that ended while nobody looked, and can no longer be looked at."""
@@ -541,10 +567,22 @@ class Daemon:
     def _write_state(self, watched: Watched) -> None:
         runs = [run for run in watched.track.runs if not run.ended]
         under_way = as_run(watched.track, runs[-1]) if runs else None
+        name = watched.job.name
+        self._unwritten.pop(name, None)
         try:
-            effects.write_state(watched, self.last.get(watched.job.name), under_way, self.paths)
+            effects.write_state(watched, self.last.get(name), under_way, self.paths)
         except OSError as error:
-            self._say_disk(f"state of {watched.job.name}: {error}; going on without")
+            self._unwritten[name] = f"state files could not be written: {error.strerror}"
+            self._say_faults([self._unwritten[name]])
+
+    def _say_faults(self, faults: list[str]) -> None:
+        """Each once, until it is over; what they are about is tried again."""
+        for fault in faults:
+            if fault not in self._faults_said:
+                self._say_disk(f"{fault}; trying again")
+        self._faults_said.update(faults)
+        if faults:
+            self._due["spool"] = time.monotonic() + RETRY_SPOOL
 
     def _say_disk(self, what: str) -> None:
         effects.log(4, what, messages.WITNESS_GAP, OUTCOMED_REASON="disk")
@@ -553,10 +591,15 @@ class Daemon:
         """What is due and lies nowhere is spooled again, under its own id."""
         self._collect_delivered()
         faults = effects.spool_out(self.ledger.due(), self.paths)
+        jobs = self.engine.jobs.items()
+        faults += self.outcomes.again({name for name, job in jobs if job.standing.incident})
         if spool.pending_ids(self.paths):
             spool.poke(self.paths.deliver_socket)
-        if faults:
-            self._due["spool"] = time.monotonic() + RETRY_SPOOL
+        for watched in [job for name, job in jobs if name in self._unwritten]:
+            self._write_state(watched)
+        faults += set(self._unwritten.values())
+        self._faults_said.intersection_update(faults)
+        self._say_faults(faults)
 
     def _collect_delivered(self) -> None:
         """Note what the delivery process has moved on; then its files may go."""
@@ -569,9 +612,8 @@ class Daemon:
         turn = self.engine.turn
         turn.delivered += [(ident, now, "") for ident in done if ident in due]
         turn.delivered += [(ident, now, "given up") for ident in failed if ident in due]
-        try:
-            self.engine.commit(now)
-        except LedgerError:
+        self._commit_and_tell()  # the turn may hold more, of a commit that failed before
+        if not turn.is_empty and turn is self.engine.turn:
             return  # the files stay, and are looked at again
         # What a hook sent while we were away is not in the ledger yet, and would go out again.
         for ident in due.intersection(done):

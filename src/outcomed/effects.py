@@ -6,8 +6,9 @@ the id of the first time.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from outcomed import engine, entry, messages, spool
 from outcomed.bus import Calls, outcome_unit
@@ -21,7 +22,12 @@ _PRIORITY = {Klass.GOOD: 6, Klass.NEUTRAL: 6, Klass.WARNING: 4, Klass.BAD: 3}
 
 
 def log(priority: int, message: str, message_id: str, **fields: str) -> None:
-    """One line of our own in the journal."""
+    """One line of our own in the journal. Where there is no journal, nobody can be told there."""
+    with contextlib.suppress(JournalError):
+        _send(priority, message, message_id, **fields)
+
+
+def _send(priority: int, message: str, message_id: str, **fields: str) -> None:
     entry.send(
         {
             "MESSAGE": message,
@@ -34,7 +40,10 @@ def log(priority: int, message: str, message_id: str, **fields: str) -> None:
 
 
 def log_verdict(seq: int, judgement: Judgement) -> None:
-    """The verdict, among the job's own lines: `journalctl -u JOB.service`, also `--invocation=`."""
+    """The verdict, among the job's own lines: `journalctl -u JOB.service`, also `--invocation=`.
+
+    JournalError: it is not there, and has to be said again.
+    """
     run = judgement.run
     fields = {
         "OUTCOMED_JOB": run.job,
@@ -49,7 +58,7 @@ def log_verdict(seq: int, judgement: Judgement) -> None:
         fields["OBJECT_SYSTEMD_INVOCATION_ID"] = run.last_invocation
     klass = judgement.verdict.klass
     # What nobody can look at any more is told once, as a number, by whoever caught up.
-    log(
+    _send(
         _PRIORITY[klass] if judgement.witness != "late" else 6,
         f"{run.job}: {judgement.verdict}: {judgement.summary}",
         messages.VERDICT[klass],
@@ -105,6 +114,7 @@ class Outcomes:
     def __init__(self, calls: Calls, paths: Paths) -> None:
         self._calls = calls
         self._paths = paths
+        self.due: set[JobName] = set()  # whose unit does not show yet what it has to
 
     def restore(self, bad: Iterable[JobName]) -> None:
         """At start: /run may be empty after a boot, and may hold what was closed meanwhile."""
@@ -116,12 +126,26 @@ class Outcomes:
             self.fail(name)
 
     def fail(self, name: JobName) -> None:
+        self.due.add(name)
         (self._paths.bad / name).touch()
         self._calls.start(outcome_unit(name))
+        self.due.discard(name)
 
     def clear(self, name: JobName) -> None:
+        self.due.add(name)
         (self._paths.bad / name).unlink(missing_ok=True)
         self._calls.reset_failed(outcome_unit(name))
+        self.due.discard(name)
+
+    def again(self, bad: Collection[JobName]) -> list[str]:
+        """What did not succeed before. Returns what went wrong, for the log."""
+        faults: list[str] = []
+        for name in sorted(self.due):
+            try:
+                (self.fail if name in bad else self.clear)(name)
+            except (BusError, OSError) as error:
+                faults.append(f"{outcome_unit(name)} does not show its state: {error}")
+        return faults
 
 
 def tell(
@@ -161,7 +185,9 @@ def spool_out(deliveries: Iterable[Delivery], paths: Paths) -> list[str]:
         try:
             written += spool.put(delivery, paths)
         except OSError as error:
-            faults.append(f"a message to {delivery.sink} could not be spooled: {error}")
+            # One that could be written after it would overtake it; and there may be thousands.
+            faults.append(f"messages could not be spooled: {error.strerror}")
+            break
     if written and not spool.poke(paths.deliver_socket):
         faults.append(f"{paths.deliver_socket}: nobody listens; is outcomed-deliver.socket active?")
     return faults

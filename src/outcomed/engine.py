@@ -50,6 +50,7 @@ SLICE = 500  # lines of output read before the other jobs have their turn: some 
 BATCH = 100  # replayed runs in one turn
 STRETCH = 1000  # of PID 1's entries: so much of the past is held in memory at a time
 SYNC_PATIENCE = 30.0  # seconds; journald under a flood answers late
+BUS_PAUSE = 3.0  # seconds; by then a bus that was restarted is there again
 BUS_PATIENCE = 60.0  # seconds; it is connected to again every second
 CHECK_PATIENCE = 620.0  # a little more than the check unit's own TimeoutStartSec=
 IDLE_JOURNAL = 60.0  # seconds after which the journal's files are let go
@@ -132,6 +133,7 @@ class Engine:
         self.gap = ""  # what is missing of the journal that was to be caught up with
         self.caught_up_at = Usec(0)  # what ended before is replayed, not witnessed
         self.progress = ledger.progress()
+        self._told_before = self.progress.told  # as the ledger has it
         self._cursors: list[tuple[str, Usec]] = []
         self._journal_used = 0.0
 
@@ -151,7 +153,7 @@ class Engine:
             self._forget_unit(known)
         self.jobs[job.name] = watched
         self.by_unit.setdefault(job.unit, []).append(watched)
-        if is_new:
+        if is_new or known is not None:  # another unit has a past too, that was never this job's
             watched.adopted = self.turn.since[job.name] = now_usec()
         return watched
 
@@ -304,20 +306,26 @@ class Engine:
         self.catching_up = True
         self._cursors.clear()
         with journal.Journal() as source:
-            begin = self._cursor_time(source)
-            self._follow_open_runs(source, begin)
-            for number, told in enumerate(source.told_since(begin) if begin else (), 1):
-                for watched in self.by_unit.get(told.unit, ()):
-                    self.hear(watched, told)
-                if number % STRETCH == 0:
-                    self._examine_all()
-                    yield
+            try:
+                yield from self._read_past(source)
+            except JournalError as error:  # systemd still has the last run of each unit
+                self.gap = error.fault
         self.look_around(now)
         self.catching_up = False
         for watched in self.jobs.values():
             watched.track = tracker.lose(watched.track, self.boot)
         self._examine_all()
         yield
+
+    def _read_past(self, source: journal.Journal) -> Iterator[None]:
+        begin = self._cursor_time(source)
+        self._follow_open_runs(source, begin)
+        for number, told in enumerate(source.told_since(begin) if begin else (), 1):
+            for watched in self.by_unit.get(told.unit, ()):
+                self.hear(watched, told)
+            if number % STRETCH == 0:
+                self._examine_all()
+                yield
 
     def _cursor_time(self, source: journal.Journal) -> Usec | None:
         """From when to read on; None at the first start on this node, which has no past."""
@@ -351,9 +359,13 @@ class Engine:
         return next((run for run in runs if run.ended), None)
 
     def look_around(self, now: Usec) -> None:
-        """Ask systemd about every unit of ours that is not plainly at rest."""
+        """Ask systemd about every unit of ours that is not plainly at rest.
+
+        Also where a run is to be judged: one after it, of which the journal says nothing, has
+        changed what is to be looked at.
+        """
         for unit, state in self.calls.states(list(self.by_unit)).items():
-            if state != "inactive":
+            if state != "inactive" or any(job.track.runs for job in self.by_unit[unit]):
                 self.see(self.calls.look(unit, self.boot), now, asked=True)
 
     def sweep(self, now: Usec) -> Iterator[None]:
@@ -413,9 +425,12 @@ class Engine:
             if run is None and (watched.since is None or self.catching_up):
                 return
             fault = ""
-            if run is None or not self._is_past(run):
+            # The last run that nobody witnessed is looked at as it is now: unless there was another
+            # since the past was read, which then has left what is there.
+            newest = run is not None and watched.track.runs[-1].key == run.key
+            if run is None or newest or not self._is_past(run):
                 fault = yield from self._synchronize("")
-            if run is None or run.last.result != "success":
+            if run is None or run.last.result != "success" or (newest and self._is_past(run)):
                 self._hear_recent(watched)
                 run = self._next_ended(watched)
             if run is not None:
@@ -460,7 +475,8 @@ class Engine:
         return ""
 
     def _judge(self, watched: Watched, open_run: Open, fault: str) -> Steps:
-        job = watched.job
+        # In force at its end: a reload may come while this waits.
+        job, rules_hash = watched.job, watched.rules_hash
         run = tracker.as_run(watched.track, open_run)
         said, completeness = yield from self._read_output(watched, open_run, run, fault)
         already = verdicts.already_done_by_status(job, run) or any(
@@ -468,10 +484,12 @@ class Engine:
         )
         findings: tuple[Finding, ...] = ()
         if already and verdicts.may_be_already_done(run):
-            findings = yield from self._look(watched, open_run, run, said, completeness, proof=True)
+            findings = yield from self._look(
+                watched, job, open_run, run, said, completeness, proof=True
+            )
         elif run.result == "success":
             findings = yield from self._look(
-                watched, open_run, run, said, completeness, proof=False
+                watched, job, open_run, run, said, completeness, proof=False
             )
         weighed = verdicts.weigh(job, run, findings, already=already)
         summary = open_run.note if verdicts.is_skip(run) and open_run.note else weighed.summary
@@ -486,7 +504,7 @@ class Engine:
                 findings=(verdicts.result_finding(run), *findings),
                 steps=tuple(said.steps),
                 report=said.report,
-                rules_hash=watched.rules_hash,
+                rules_hash=rules_hash,
                 witness=self._witness(open_run, findings),
                 at=now_usec(),
             ),
@@ -533,6 +551,9 @@ class Engine:
         self, watched: Watched, open_run: Open, run: Run, fault: str
     ) -> Generator[Wait | None, None, tuple[output.Output, output.Completeness]]:
         settings = self._log_settings(watched)
+        if settings is None and reads_output(watched.job):
+            yield Wait(time.monotonic() + BUS_PAUSE)
+            settings = self._log_settings(watched)
         limit = self._rate_limit(settings)
         said = output.Output(self._patterns(watched), limit)
         begin = run.started
@@ -636,6 +657,7 @@ class Engine:
     def _look(
         self,
         watched: Watched,
+        job: Job,
         open_run: Open,
         run: Run,
         said: output.Output,
@@ -648,7 +670,7 @@ class Engine:
         findings: dict[str, Finding] = {}
         asked: dict[str, Artifact] = {}
         labels: list[str] = []
-        for index, rule in enumerate(watched.job.outcome):
+        for index, rule in enumerate(job.outcome):
             label = rules.name(index, rule)
             if proof and not isinstance(rule, Artifact):
                 continue
@@ -671,7 +693,7 @@ class Engine:
                     line = said.matched.get(label)
                     findings[label] = rules.journal(rule, label, line, completeness)
         if asked:
-            answers = yield from self._ask_check(watched.job.name, run, window, asked)
+            answers = yield from self._ask_check(job.name, run, window, asked)
             findings |= answers
         found = [findings[label] for label in labels]
         if self._is_past(open_run) and watched.track.runs[-1].key != open_run.key:
@@ -793,7 +815,10 @@ class Engine:
             return []
         if self.turn.judgements and not self.catching_up:
             self.note_cursor(now)
+        if self.progress.told > self._told_before:
+            self.turn.progress = self.progress
         seqs = self.ledger.commit(self.turn)
+        self._told_before = self.progress.told
         self.turn = Turn()
         concluded, self.concluded = self.concluded, []
         return list(zip(seqs, concluded, strict=True))

@@ -100,11 +100,14 @@ class Journal:
     def tail(self) -> tuple[str, BootId, Usec] | None:
         """Cursor, boot and time of the newest entry; None in an empty journal."""
         reader = self._fresh()
-        reader.seek_tail()
-        if not reader._previous():
-            return None
-        _, boot = reader._get_monotonic()
-        return reader._get_cursor(), BootId(bytes(boot).hex()), Usec(reader._get_realtime())
+        try:
+            reader.seek_tail()
+            if not reader._previous():
+                return None
+            _, boot = reader._get_monotonic()
+            return reader._get_cursor(), BootId(bytes(boot).hex()), Usec(reader._get_realtime())
+        except OSError as error:
+            raise JournalError(f"the journal cannot be read: {error}") from error
 
     def boot_id(self) -> BootId:
         """This boot, by the entry that PID 1 wrote when it started this very process's unit.
@@ -147,9 +150,8 @@ class Journal:
             reader.add_match(f"UNIT={unit}")
         for message_id in WHAT:
             reader.add_match(f"MESSAGE_ID={message_id.decode()}")
-        reader.seek_realtime(begin)
-        while reader._next():
-            told = _told(reader)
+        for entry in _entries(reader, begin):
+            told = _told(reader, entry)
             if told is not None:
                 yield told
 
@@ -176,11 +178,9 @@ class Journal:
         reader.add_match(f"MESSAGE_ID={DROPPED}")
         for invocation in invocations:
             reader.add_match(f"OBJECT_SYSTEMD_INVOCATION_ID={invocation}")
-        reader.seek_realtime(Usec(begin - EARLY))
         wanted = frozenset(invocation.encode() for invocation in invocations)
         unit_bytes = unit.encode()
-        while reader._next():
-            entry = reader._get_all()
+        for entry in _entries(reader, Usec(begin - EARLY)):
             if entry.get("_SYSTEMD_UNIT") == unit_bytes:
                 line = _line(reader, entry, wanted, own)
                 if line.own or line.at >= begin:
@@ -189,9 +189,18 @@ class Journal:
                 yield Drop(_number(entry.get("N_DROPPED"), 1))
 
 
-def _told(reader: Any) -> Told | None:
-    entry = reader._get_all()
-    what = WHAT.get(entry.get("MESSAGE_ID"))
+def _entries(reader: Any, begin: Usec) -> Iterator[dict[str, Any]]:
+    """All entries since then. A file may be damaged, or be deleted meanwhile."""
+    try:
+        reader.seek_realtime(begin)
+        while reader._next():
+            yield reader._get_all()
+    except OSError as error:
+        raise JournalError(f"the journal cannot be read: {error}") from error
+
+
+def _told(reader: Any, entry: dict[str, Any]) -> Told | None:
+    what = WHAT.get(entry.get("MESSAGE_ID", b""))
     unit = entry.get("UNIT")
     if what is None or not isinstance(unit, bytes) or entry.get("_PID") != b"1":
         return None

@@ -1,12 +1,13 @@
 """What the package says to people: manual pages, the message catalog, the example configuration."""
 
 import re
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from outcomed import config, messages
+from outcomed import config, messages, schema
 from outcomed.paths import Paths
 from tests.nodes import Node
 from tests.nodes.build import CHECKOUT
@@ -88,6 +89,72 @@ def test_every_verb_is_in_the_manual() -> None:
     verbs = ["status", "history", "explain", "verify", "check-config", "cat"]
     verbs += ["step", "report", "test"]
     assert [verb for verb in verbs if not re.search(rf"^\*{verb}\*", page, re.MULTILINE)] == []
+
+
+def test_the_manual_lists_the_id_of_every_event() -> None:
+    page = (CHECKOUT / "man" / "outcomed.8.scd").read_text()
+    listed = re.findall(r"^\*([0-9a-f]{32})\* ([A-Z_]+)$", page, re.MULTILINE)
+    assert {name: ident for ident, name in listed} == IDS
+
+
+# --- examples --------------------------------------------------------------------------------
+
+TEXTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "man").glob("*.scd"))]
+BLOCK = re.compile(r"^([ \t]*)```\w*\n(.*?)^[ \t]*```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^# (/etc/outcomed/\S+)\n", re.MULTILINE)
+MAIN = "defaults:", "sinks:"
+JOB_KEYS = tuple(f"{key}:" for key in schema._JOB)
+
+# Every sink that an example of a job names.
+NAMED = "".join(
+    f"  {name}: {{type: webhook, url: 'http://localhost/'}}\n" for name in ("chat", "ops", "pager")
+)
+
+
+def examples() -> Iterator[tuple[str, str, str]]:
+    """Each YAML example: where it stands, the file that it is (a part of), and its text."""
+    for text in TEXTS:
+        for number, block in enumerate(BLOCK.finditer(text.read_text()), 1):
+            body = textwrap.dedent(block[2].expandtabs(8))
+            parts = FILE.split("\n" + body)
+            for file, part in [("", parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]:
+                yaml = textwrap.dedent(part.strip("\n"))
+                if not file and yaml.startswith("- "):
+                    yaml = "outcome:\n" + textwrap.indent(yaml, "  ")
+                if file:
+                    yield f"{text.name}-{number}", file, yaml
+                elif yaml.startswith(MAIN):
+                    yield f"{text.name}-{number}", "/etc/outcomed/outcomed.yaml", yaml
+                elif yaml.startswith(JOB_KEYS):
+                    yield f"{text.name}-{number}", "/etc/outcomed/jobs.d/job.yaml", yaml
+
+
+EXAMPLES = list(examples())
+
+
+def test_there_are_examples_in_every_text_about_files() -> None:
+    shown = {where.rpartition("-")[0] for where, _, _ in EXAMPLES}
+    assert shown >= {"README.md", "outcomed.8.scd", "outcomed.job.5.scd", "outcomed.yaml.5.scd"}
+    assert len(EXAMPLES) >= 20
+
+
+@pytest.mark.parametrize(("where", "file", "text"), EXAMPLES)
+def test_an_example_is_a_file_without_errors(
+    where: str, file: str, text: str, tmp_path: Path
+) -> None:
+    paths = Paths(config=tmp_path / "etc", runtime=tmp_path / "run", vendor=tmp_path / "lib")
+    target = tmp_path / "etc" / Path(file).relative_to("/etc/outcomed")
+    if ".yaml.d/" in file:
+        target.parent.mkdir(parents=True)
+        target.parent.with_suffix("").write_text("outcome: [{duration: {at_least: 1s}}]\n")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sinks = "sinks:\n" + NAMED
+    if target == paths.config_file and text.startswith("defaults:") and "sinks:" not in text:
+        text += "\n" + sinks
+    elif target != paths.config_file:
+        paths.config_file.write_text(sinks)
+    target.write_text(text + "\n")
+    assert config.check(paths) == []
 
 
 def test_the_example_configuration_does_nothing_as_it_comes(tmp_path: Path) -> None:

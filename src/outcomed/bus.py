@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,6 +42,7 @@ MATCHES_A_CONNECTION = 500  # of the 512 that dbus-daemon allows; the rest are f
 _SYSTEMD = b"org.freedesktop.systemd1"
 _MANAGER_PATH = b"/org/freedesktop/systemd1"
 _MANAGER = b"org.freedesktop.systemd1.Manager"
+_PEER = b"org.freedesktop.DBus.Peer"
 _UNIT = b"org.freedesktop.systemd1.Unit"
 _SERVICE = b"org.freedesktop.systemd1.Service"
 _TIMER = b"org.freedesktop.systemd1.Timer"
@@ -78,9 +80,22 @@ def _open() -> Any:
     bus = dbuslib.DBus()
     try:
         bus.open()
+        # The bus closes a connection that has said nothing for half a minute: it only greets it
+        # when it is first used.
+        bus.call_method(_SYSTEMD, _MANAGER_PATH, _PEER, b"Ping", [])
     except _DBusError as error:
-        raise BusError(f"the system bus does not answer: {error}") from error
+        raise BusError(f"the system bus does not answer: {_words(error)}") from error
     return bus
+
+
+def _words(error: Exception) -> str:
+    """What happened, without what pystemd has to say about its own classes."""
+    if isinstance(error, BusError):
+        return error.fault
+    name, number = getattr(error, "err_name", b""), getattr(error, "errno", 0)
+    detail = getattr(error, "err_message", b"") or os.strerror(abs(number))
+    parts = [part.decode() if isinstance(part, bytes) else str(part) for part in (name, detail)]
+    return ": ".join(part for part in parts if part)
 
 
 class _Connection:
@@ -134,7 +149,7 @@ class Watch:
                 self.add(unit)
         except (BusError, _DBusError) as error:
             self.close()
-            raise BusError(f"the system bus does not answer: {error}") from error
+            raise BusError(f"the system bus does not answer: {_words(error)}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -153,7 +168,7 @@ class Watch:
                 last = self._connection()
             last.match(path, _PROPERTIES, b"PropertiesChanged")
         except _DBusError as error:
-            raise BusError(f"the system bus does not answer: {error}") from error
+            raise BusError(f"the system bus does not answer: {_words(error)}") from error
         self._units[path] = unit
 
     def _connection(self) -> _Connection:
@@ -167,7 +182,7 @@ class Watch:
         try:
             numbers = [connection.fileno() for connection in self._connections]
         except _DBusError as error:
-            raise BusError(str(error)) from error
+            raise BusError(_words(error)) from error
         if any(number < 0 for number in numbers):
             raise BusError("the connection is closed")
         return numbers
@@ -184,7 +199,7 @@ class Watch:
             try:
                 connection.process()
             except _DBusError as error:
-                yield Lost(str(error))
+                yield Lost(_words(error))
                 return
             raw, connection.raw[:] = list(connection.raw), []
             for message in raw:
@@ -298,7 +313,7 @@ class Calls:
         try:
             return question()
         except _DBusError as error:
-            raise BusError(f"systemd does not answer: {error}") from error
+            raise BusError(f"systemd does not answer: {_words(error)}") from error
 
     def resolve(self, units: Sequence[UnitName]) -> dict[UnitName, tuple[UnitName, str]]:
         """The `Id` and the `LoadState` of each of these names: an alias has neither signals nor
@@ -312,13 +327,11 @@ class Calls:
         return found
 
     def states(self, units: Sequence[UnitName]) -> dict[UnitName, str]:
-        """The ActiveState of each of these units."""
-        found: dict[UnitName, str] = {}
-        for begin in range(0, len(units), 100):
-            part = [unit.encode() for unit in units[begin : begin + 100]]
-            for row in self._manager(b"ListUnitsByNames", b"as", part):
-                found[UnitName(row[0].decode())] = row[3].decode()
-        return found
+        """The ActiveState of each of these units. Loads none: one that is not loaded is at rest,
+        and to hear that from systemd it would have to read its files anew."""
+        rows = self._manager(b"ListUnitsByPatterns", b"asas", [], [b"*.service"])
+        loaded = {row[0].decode(): row[3].decode() for row in rows}
+        return {unit: loaded.get(unit, "inactive") for unit in units}
 
     def instances(self, template: UnitName) -> list[UnitName]:
         """The instances of `x@.service` that systemd knows: loaded, or that a timer starts."""

@@ -548,7 +548,10 @@ class Daemon:
         if self._refused_since:
             for_how_long = f"{time.monotonic() - self._refused_since:.0f} s"
             effects.log(
-                5, f"{self.paths.ledger}: written again, after {for_how_long}", messages.WITNESS_GAP
+                5,
+                f"{self.paths.ledger}: written again, after {for_how_long}",
+                messages.WITNESS_GAP,
+                OUTCOMED_REASON="disk",
             )
             self._refused_since = 0.0
 

@@ -98,8 +98,12 @@ def write_state(
 ) -> None:
     """`state/JOB.json`, renamed into place. Written again at every start, so it is not synced."""
     path = paths.job_states / f"{watched.job.name}.json"
+    data = engine.encode_state(watched, judgement, under_way)
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == data:
+            return  # to rename over a file makes the file system flush it
     aside = path.with_name(f".{path.name}.tmp")
-    aside.write_bytes(engine.encode_state(watched, judgement, under_way))
+    aside.write_bytes(data)
     aside.chmod(0o644)
     aside.rename(path)
 

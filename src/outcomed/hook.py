@@ -197,6 +197,9 @@ def _alert_for_daemon(job: Job, seen: Run, config: Config, paths: Paths) -> int:
     """The daemon is down: say what it will say, under its id, so that it says it once."""
     if _incident_is_open(job.name, paths) or _says_already_done(job, seen):
         return EXIT_FINE
+    if job.alerts.after > 1:
+        print(f"<4>{job.name}: left to outcomed.service to count, which is down", file=sys.stderr)
+        return EXIT_FINE
     incident, judgement = _incident(
         seen, alert_id(run_id(job.name, seen.key)), _now(), job.name, job.severity
     )

@@ -171,8 +171,26 @@ class Journal:
         systemd takes the time of the start after it has forked: a quick process's first lines, by
         their id, may be older.
         """
+        begun, later = Usec(begin - EARLY), own[1]
+        yield from self._lines(unit, invocations, begin, own, begun, later)
+        if later is not None:
+            # The next run has begun. Of what came since, only what carries an id of this one is its
+            # own; the journal's index finds that, and the rest is counted when its turn comes.
+            yield from self._lines(unit, invocations, begin, own, later, None)
+
+    def _lines(
+        self,
+        unit: UnitName,
+        invocations: Sequence[InvocationId],
+        begin: Usec,
+        own: tuple[Usec, Usec | None],
+        since: Usec,
+        until: Usec | None,
+    ) -> Iterator[Line | Drop]:
         reader = self._fresh()
         reader.add_match(f"_SYSTEMD_UNIT={unit}")
+        for invocation in invocations if since == own[1] else ():
+            reader.add_match(f"_SYSTEMD_INVOCATION_ID={invocation}")
         reader.add_disjunction()
         reader.add_match("_TRANSPORT=driver")
         reader.add_match(f"MESSAGE_ID={DROPPED}")
@@ -180,7 +198,7 @@ class Journal:
             reader.add_match(f"OBJECT_SYSTEMD_INVOCATION_ID={invocation}")
         wanted = frozenset(invocation.encode() for invocation in invocations)
         unit_bytes = unit.encode()
-        for entry in _entries(reader, Usec(begin - EARLY)):
+        for entry in _entries(reader, since, until):
             if entry.get("_SYSTEMD_UNIT") == unit_bytes:
                 line = _line(reader, entry, wanted, own)
                 if line.own or line.at >= begin:
@@ -189,11 +207,11 @@ class Journal:
                 yield Drop(_number(entry.get("N_DROPPED"), 1))
 
 
-def _entries(reader: Any, begin: Usec) -> Iterator[dict[str, Any]]:
+def _entries(reader: Any, begin: Usec, end: Usec | None = None) -> Iterator[dict[str, Any]]:
     """All entries since then. A file may be damaged, or be deleted meanwhile."""
     try:
         reader.seek_realtime(begin)
-        while reader._next():
+        while reader._next() and (end is None or reader._get_realtime() < end):
             yield reader._get_all()
     except OSError as error:
         raise JournalError(f"the journal cannot be read: {error}") from error

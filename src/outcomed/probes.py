@@ -50,15 +50,16 @@ def look(rule: Artifact, unit: UnitName, host: Host) -> Look:
     """Find the newest match of the rule's path, and see where it lies."""
     pattern = expand(rule.path, unit, host=host)
     try:
-        matches, newest = _newest(pattern)
+        matches, newest, others = _newest(pattern)
         off = _off_filesystem(rule, unit, host, newest)
     except OSError as error:
         return Look(pattern, fault=f"{error.filename or pattern}: {error.strerror}")
-    return Look(pattern, matches, newest, off)
+    return Look(pattern, matches, newest, off, others=others)
 
 
-def _newest(pattern: str) -> tuple[int, FileSeen | None]:
-    matches = 0
+def _newest(pattern: str) -> tuple[int, FileSeen | None, int]:
+    """How many files match, the newest of them, and how much matches that is no file."""
+    matches = others = 0
     best: FileSeen | None = None
     for path in _matches(pattern):
         try:
@@ -68,6 +69,7 @@ def _newest(pattern: str) -> tuple[int, FileSeen | None]:
                 raise
             continue  # removed between the listing and our question, or a link to nowhere
         if not stat.S_ISREG(status.st_mode):
+            others += 1
             continue
         matches += 1
         seen = _file_seen(path, status)
@@ -75,7 +77,7 @@ def _newest(pattern: str) -> tuple[int, FileSeen | None]:
             best = seen
     if matches == 0 and glob.has_magic(pattern):
         _raise_if_unreadable(pattern)
-    return matches, best
+    return matches, best, others
 
 
 def _matches(pattern: str) -> Iterator[str]:

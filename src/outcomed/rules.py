@@ -40,6 +40,7 @@ class Look(Record, frozen=True):
     newest: FileSeen | None = None
     off_filesystem: str = ""  # what is wrong with on_filesystem, as a sentence
     fault: str = ""
+    others: int = 0  # directories, devices, pipes: there, and no file
 
 
 class ReadResult(Protocol):
@@ -76,7 +77,8 @@ def artifact(
     if look.fault:
         return Finding(label, Held.UNKNOWN, printable(look.fault), evidence)
     if look.newest is None:
-        return Finding(label, Held.BROKEN, f"{pattern}: no such file", evidence)
+        what = "not a regular file" if look.others else "no such file"
+        return Finding(label, Held.BROKEN, f"{pattern}: {what}", evidence)
     seen = replace(look.newest, path=printable(look.newest.path))
     evidence |= {"path": seen.path, "size": seen.size, "mtime": seen.mtime}
     if read is not None:

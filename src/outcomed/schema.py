@@ -466,7 +466,7 @@ _SINK: Fields = {
     "url_credential": scalar(_credential, "a credential's name"),
     "secret_credential": scalar(_credential, "a credential's name"),
     "format": scalar(choice(("json",), _LATER_SINK_FORMATS), "json"),
-    "log_lines": scalar(integer(0, 1000), "a number"),
+    "log_lines": scalar(integer(0, 20), "a number"),
 }
 
 

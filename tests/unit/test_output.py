@@ -124,7 +124,7 @@ def test_any_bytes_are_taken(lines: list[bytes]) -> None:
 values = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text())
 
 
-@given(st.dictionaries(st.text(), values))
+@given(st.dictionaries(st.text(max_size=80), values, max_size=output.REPORT_KEYS))
 def test_any_report_of_plain_values_can_be_written_down_again(facts: dict[str, object]) -> None:
     found = Output({}, None)
     found.take_report(msgspec.json.encode(facts))

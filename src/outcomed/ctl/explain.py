@@ -80,6 +80,17 @@ def run(call: Call) -> int:
     return EXIT_BAD if case.judgement.verdict.klass is Klass.BAD else EXIT_FINE
 
 
+def _as_judged(case: Case) -> Job | None:
+    """A proof that the work existed already may be of the whole period."""
+    if case.job is None or case.judgement.verdict is not Verdict.ALREADY_DONE:
+        return case.job
+    rules = tuple(
+        replace(rule, written_by="period") if isinstance(rule, Artifact) else rule
+        for rule in case.job.outcome
+    )
+    return replace(case.job, outcome=rules)
+
+
 def _case(reader: Reader, found: Found) -> Case:
     row = found.row
     stored = found.asked or row.last
@@ -147,7 +158,7 @@ def _explained(case: Case, call: Call) -> Iterator[str]:
         yield from wrap(safe(value), call.screen, f"{label:>10}: ")
     yield ""
     yield call.screen.paint("Rules", BOLD)
-    yield from findings.show(call.screen, case.judgement.findings, case.job, call.now)
+    yield from findings.show(call.screen, case.judgement.findings, _as_judged(case), call.now)
     yield from _about_rules(case, call)
     yield from _said(case, call)
     yield from _compared(case, call)

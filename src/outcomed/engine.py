@@ -708,22 +708,21 @@ class Engine:
         )
         period = self._period_start(watched, run, started) if needs_period else started
         return rules.Window(
-            run_start=self._first_moment(watched, run),
+            run_start=run.started or Usec(0),
+            early=self._early(watched, run),
             run_end=run.finished or now_usec(),
             period_start=period,
             looked=now_usec(),
         )
 
-    def _first_moment(self, watched: Watched, run: Run) -> Usec:
-        """From when on a file counts as written by the run; 0 if that is not known.
+    def _early(self, watched: Watched, run: Run) -> Usec:
+        """How long before its start a file may be the run's.
 
         systemd stamps a start when it has forked, which a busy one comes to late. Not where the
         run before it ended just then: its file is not this run's.
         """
-        if run.started is None:
-            return Usec(0)
-        early = Usec(run.started - SECOND)
-        return run.started if watched.last_finished >= early else early
+        alone = run.started is not None and watched.last_finished < run.started - SECOND
+        return Usec(SECOND if alone else 0)
 
     def _period_start(self, watched: Watched, run: Run, started: Usec) -> Usec:
         """The timer's elapse before this run's own, else a day before it."""

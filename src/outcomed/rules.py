@@ -60,6 +60,7 @@ class Window(Record, frozen=True):
     run_start: Usec  # 0: not known
     run_end: Usec
     period_start: Usec
+    early: Usec = Usec(0)  # so long before its start a file may be the run's
     looked: Usec = Usec(0)  # when somebody looks, about; 0: not known
 
 
@@ -125,6 +126,7 @@ def _age_fault(rule: model.Artifact, seen: FileSeen, window: Window) -> str:
             return ""
         case "run":
             begin, whose = window.run_start, "this run"
+            slack = max(slack, window.early)
         case "period":
             begin, whose = window.period_start, "this period"
         case _ as never:
@@ -171,7 +173,8 @@ def seen_late(finding: Finding, window: Window, now: Usec) -> Finding:
     mtime = finding.evidence.get("mtime")
     if ".artifact" not in finding.rule or finding.state is Held.UNKNOWN:
         return finding
-    if isinstance(mtime, int) and window.run_start - TICK <= mtime <= window.run_end + TICK:
+    begin = window.run_start - max(TICK, window.early)
+    if isinstance(mtime, int) and begin <= mtime <= window.run_end + TICK:
         return finding
     late = f"looked at {say_duration(now - window.run_end)} late"
     return Finding(finding.rule, Held.UNKNOWN, late, {**finding.evidence, "late": True})

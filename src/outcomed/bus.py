@@ -397,9 +397,6 @@ class Calls:
         """Queue a start; what becomes of it shows in the unit's signals."""
         self._manager(b"StartUnit", b"ss", unit.encode(), b"replace")
 
-    def stop(self, unit: UnitName) -> None:
-        self._manager(b"StopUnit", b"ss", unit.encode(), b"replace")
-
     def reset_failed(self, unit: UnitName) -> None:
         """Forget that it failed; a unit that is not loaded has nothing to forget."""
         try:

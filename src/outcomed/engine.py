@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from outcomed import alerts, check, journal, notify, output, probes, rules, tracker, verdicts
+from outcomed import alerts, check, journal, model, notify, output, probes, rules, tracker, verdicts
 from outcomed.bus import Calls, LogSettings, Watch, check_unit
 from outcomed.errors import BusError, JournalError
 from outcomed.ledger import Ledger, Turn
@@ -555,7 +555,7 @@ class Engine:
             yield Wait(time.monotonic() + BUS_PAUSE)
             settings = self._log_settings(watched)
         limit = self._rate_limit(settings)
-        said = output.Output(self._patterns(watched), limit)
+        said = output.Output(self._patterns(watched), limit, awaited_steps(watched.job))
         begin = run.started
         if limit is not None and watched.windows is None and begin is not None:
             begin = Usec(begin - limit.interval)  # the first look: what came before counts too
@@ -692,6 +692,8 @@ class Engine:
                 case Journal():
                     line = said.matched.get(label)
                     findings[label] = rules.journal(rule, label, line, completeness)
+                case model.Steps():
+                    findings[label] = rules.steps(rule, label, said.steps, completeness)
         if asked:
             answers = yield from self._ask_check(job.name, run, window, asked)
             findings |= answers
@@ -865,9 +867,13 @@ def take_item(said: output.Output, item: journal.Line | journal.Drop) -> None:
 
 def reads_output(job: Job) -> bool:
     """Whether a rule's finding depends on what the job printed."""
-    return any(isinstance(rule, Report | Journal) for rule in job.outcome) or any(
+    return any(isinstance(rule, Report | Journal | model.Steps) for rule in job.outcome) or any(
         way.journal is not None for way in job.already_done
     )
+
+
+def awaited_steps(job: Job) -> tuple[tuple[str, ...], ...]:
+    return tuple(rule.names for rule in job.outcome if isinstance(rule, model.Steps))
 
 
 def compile_patterns(job: Job) -> dict[str, Callable[[bytes], bool]]:

@@ -30,6 +30,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 JOB_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,200}")
+STEP_LIMIT = 200  # characters of a step's name
 
 # Ids are derived, so that whoever reaches a conclusion first (the daemon, the daemon after a
 # crash, the OnFailure= hook while the daemon is down) gives it the same id.
@@ -77,7 +78,13 @@ class Journal(Record, frozen=True, tag="journal", tag_field="rule"):
     never: str | None = None
 
 
-Rule = Artifact | Duration | Report | Journal
+class Steps(Record, frozen=True, tag="steps", tag_field="rule"):
+    """Points that the run has to reach in this order; others may lie between them."""
+
+    names: tuple[str, ...]
+
+
+Rule = Artifact | Duration | Report | Journal | Steps
 
 
 class AlreadyDone(Record, frozen=True):
@@ -281,6 +288,15 @@ def alert_id(subject: str) -> str:
 def delivery_id(alert: str, state: str, sink: str) -> str:
     """The id of the message that tells `sink` that `alert` is in `state`."""
     return _uuid5(f"delivery\0{alert}\0{state}\0{sink}")
+
+
+def step_fault(name: str) -> str:
+    """Why nothing can be called so that a run reaches; empty if it can."""
+    if not name.strip() or not name.isprintable():
+        return f"expected the name of a step, got {name[:STEP_LIMIT]!r}"
+    if len(name) > STEP_LIMIT:
+        return f"the name of a step has at most {STEP_LIMIT} characters, this one {len(name)}"
+    return ""
 
 
 def fingerprint(data: bytes) -> str:

@@ -7,12 +7,12 @@ A run's output is a foreign text: every quantity kept of it has a bound.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from outcomed.model import Record, Usec, Value
+from outcomed.model import STEP_LIMIT, Record, Usec, Value
 
 MARKER = b"OUTCOME "
 TAIL_LINES = 20
@@ -20,7 +20,7 @@ LINE_LIMIT = 2_000  # bytes of one line kept as evidence
 REPORT_LIMIT = 16_384  # bytes of one report that are looked at
 REPORT_KEYS = 64
 KEY_LIMIT = 200
-STEPS = 64
+STEPS = 64  # and those that rules wait for
 VALUE_LIMIT = 2_000  # characters of one reported text
 
 _decode_report = msgspec.json.Decoder(dict[str, object]).decode
@@ -62,15 +62,19 @@ class Output:
     """The running state of a scan through one run's lines.
 
     `patterns` maps a name to a search function; what matched first is kept under that name.
+    `awaited` are the orders of steps that rules ask for.
     """
 
     patterns: Mapping[str, Callable[[bytes], bool]]
     limit: RateLimit | None
+    awaited: Sequence[tuple[str, ...]] = ()
     lines: int = 0
     matched: dict[str, str] = field(default_factory=dict)
     report: dict[str, Value] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
+    reached: list[int] = field(default_factory=list)  # of each order, how far the run has come
+    last_counts: bool = False  # a rule needs the last step that is kept
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     dropped: int = 0
     limit_reached: bool = False
@@ -119,8 +123,24 @@ class Output:
         return None
 
     def step(self, name: str) -> None:
-        if len(self.steps) < STEPS:
-            self.steps.append(name[:200])
+        """Keep the first ones, what rules wait for, and the last: there the run stopped."""
+        name = name[:STEP_LIMIT]
+        if len(self.steps) >= STEPS and not self.last_counts:
+            self.steps.pop()
+        is_news = name not in self.steps and any(name in order for order in self.awaited)
+        self.last_counts = self._advance(name) or is_news
+        self.steps.append(name)
+
+    def _advance(self, name: str) -> bool:
+        self.reached = self.reached or [0] * len(self.awaited)
+        ahead = [
+            which
+            for which, (order, number) in enumerate(zip(self.awaited, self.reached, strict=True))
+            if order[number : number + 1] == (name,)
+        ]
+        for which in ahead:
+            self.reached[which] += 1
+        return bool(ahead)
 
     def _fault(self, fault: str) -> None:
         if len(self.faults) < 5:

@@ -5,7 +5,7 @@ A rule that could not look says `unknown`, with the reason, and never guesses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, assert_never
 
 from msgspec.structs import replace
@@ -231,6 +231,27 @@ def report(
 def _brief(value: Value) -> str:
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 40 else text[:39] + "…"
+
+
+def steps(
+    rule: model.Steps, label: str, reached: Sequence[str], completeness: output.Completeness
+) -> Finding:
+    """Every step of the rule, in its order. What else was reached in between does not matter."""
+    last = printable(reached[-1]) if reached else None
+    evidence: dict[str, Value] = {"last": last}
+    ahead = iter(reached)
+    wanted = enumerate(rule.names)
+    at = next((at for at, name in wanted if name not in ahead), None)  # which consumes `ahead`
+    if at is None:
+        return Finding(label, Held.HELD, f"reached {', '.join(rule.names)}", evidence)
+    missing = evidence["missing"] = rule.names[at]
+    what = f"step {missing} was not reached"
+    if missing in reached:
+        what += f" after {rule.names[at - 1]}, only before"
+    what += f"; the last was {last}" if last is not None else ", nor any other"
+    if doubt := completeness.reason or completeness.strayed:
+        return Finding(label, Held.UNKNOWN, f"{what}; {doubt}", evidence)
+    return Finding(label, Held.BROKEN, what, evidence)
 
 
 def journal(

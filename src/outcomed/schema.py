@@ -24,8 +24,10 @@ from outcomed.model import (
     Report,
     Rule,
     Sink,
+    Steps,
     UnitName,
     Webhook,
+    step_fault,
 )
 from outcomed.paths import Paths
 from outcomed.quantities import format_duration, format_size
@@ -124,13 +126,32 @@ def _read_report(node: Node, reading: Reading, key: str) -> Report | None:
     return None if expression is FAULTY else Report(expression)
 
 
+def _step(text: str) -> str:
+    if fault := step_fault(text):
+        raise Fault(fault)
+    return text
+
+
+MAX_STEPS = 64
+
+
+def _read_steps(node: Node, reading: Reading, key: str) -> Steps | None:
+    names = list_of(scalar(_step, "the name of a step"))(node, reading, key)
+    if isinstance(names, tuple) and FAULTY not in names:
+        if 0 < len(names) <= MAX_STEPS:
+            return Steps(names)
+        reading.fault(node, key, f"expected 1 to {MAX_STEPS} steps, got {len(names)}")
+    return None
+
+
 _RULES: dict[str, Reader] = {
     "artifact": _PATH,
     "duration": group(_read_duration),
     "report": group(_read_report),
     "journal": group(_read_journal),
+    "steps": group(_read_steps),
 }
-_LATER_RULES = ("steps", "command")
+_LATER_RULES = ("command",)
 
 
 def _read_rule(node: Node, reading: Reading, key: str) -> Rule | None:

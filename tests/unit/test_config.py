@@ -113,6 +113,7 @@ def test_every_key_arrives(node: Node) -> None:
             model.Report("sent == generated and failed == 0"),
             model.Journal(never="ERROR|partial"),
             model.Journal(expect="dump complete"),
+            model.Steps(("dump", "compress", "upload to: elsewhere")),
         ),
         alerts=model.Alerts(after=2, to=("ops", "pager")),
     )

@@ -89,6 +89,32 @@ def test_steps_are_counted_and_cut() -> None:
     assert {len(step) for step in found.steps} == {200}
 
 
+def test_the_last_step_is_kept_since_there_the_run_stopped() -> None:
+    found = Output({}, None)
+    for number in range(1_000):
+        found.step(f"step {number}")
+    assert found.steps == [f"step {number}" for number in (*range(output.STEPS - 1), 999)]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(tuple), max_size=3),
+    st.lists(st.sampled_from("abcdefg"), max_size=60),
+    st.integers(0, 2 * output.STEPS),
+)
+def test_what_rules_wait_for_is_kept_however_much_comes_before(
+    orders: list[tuple[str, ...]], names: list[str], before: int
+) -> None:
+    found = Output({}, None, orders)
+    every = [f"before {number}" for number in range(before)] + names
+    for name in every:
+        found.step(name)
+    assert len(found.steps) <= output.STEPS + sum(map(len, orders)) * 2
+    assert found.steps[-1:] == every[-1:]
+    for order in orders:
+        kept, all_of_it = iter(found.steps), iter(every)
+        assert all(name in kept for name in order) is all(name in all_of_it for name in order)
+
+
 def size(found: Output) -> int:
     kept = (found.matched, found.report, found.faults, found.steps, list(found.tail))
     return len(msgspec.json.encode(kept))

@@ -1,6 +1,7 @@
 """What each rule says of any evidence, and in which words."""
 
 import string
+from itertools import combinations
 
 import msgspec
 import pytest
@@ -25,6 +26,7 @@ from outcomed.model import (
     Report,
     Run,
     RunId,
+    Steps,
     UnitName,
     Usec,
     Value,
@@ -325,6 +327,59 @@ def test_a_rule_is_named_by_its_place() -> None:
     assert named == ["outcome[0].artifact", "outcome[1].report"]
 
 
+# --- steps -----------------------------------------------------------------------------------
+
+BACKUP = Steps(("dump", "compress", "upload"))
+
+
+@pytest.mark.parametrize(
+    ("reached", "state", "sentence"),
+    [
+        (("dump", "compress", "upload"), Held.HELD, "reached dump, compress, upload"),
+        # others in between, and repeats, do not matter
+        (
+            *(("a", "dump", "dump", "b", "compress", "dump", "upload", "c"), Held.HELD),
+            "reached dump, compress, upload",
+        ),
+        ((), Held.BROKEN, "step dump was not reached, nor any other"),
+        (("dump", "compress"), Held.BROKEN, "step upload was not reached; the last was compress"),
+        (("compress", "upload"), Held.BROKEN, "step dump was not reached; the last was upload"),
+        (
+            *(("dump", "upload", "compress"), Held.BROKEN),
+            "step upload was not reached after compress, only before; the last was compress",
+        ),
+    ],
+)
+def test_every_step_is_reached_in_its_order(
+    reached: tuple[str, ...], state: Held, sentence: str
+) -> None:
+    found = rules.steps(BACKUP, "outcome[0].steps", reached, COMPLETE)
+    assert said(found) == (state, sentence)
+    assert found.evidence["last"] == (reached[-1] if reached else None)
+    assert ("missing" in found.evidence) is (state is Held.BROKEN)
+
+
+def test_a_step_that_is_named_twice_is_reached_twice() -> None:
+    rule = Steps(("dump", "dump"))
+    assert rules.steps(rule, "x", ("dump", "a", "dump"), COMPLETE).state is Held.HELD
+    found = rules.steps(rule, "x", ("dump",), COMPLETE)
+    assert found.summary == ("step dump was not reached after dump, only before; the last was dump")
+
+
+@pytest.mark.parametrize("completeness", [INCOMPLETE, Completeness(strayed=INCOMPLETE.reason)])
+def test_a_step_that_is_missing_in_less_than_all_output_is_unknown(
+    completeness: Completeness,
+) -> None:
+    assert said(rules.steps(BACKUP, "x", ("dump", "a\nb"), completeness)) == (
+        Held.UNKNOWN,
+        (
+            "step compress was not reached; the last was a\\nb; "
+            "journald dropped 3 messages of this run"
+        ),
+    )
+    assert rules.steps(BACKUP, "x", BACKUP.names, completeness).state is Held.HELD
+
+
 # --- no rule raises --------------------------------------------------------------------------
 
 times = st.integers(-(2**62), 2**62).map(Usec)
@@ -422,6 +477,20 @@ def test_a_journal_rule_takes_any_line(
     msgspec.json.encode(finding)
     if not completeness.complete and line is None:
         assert finding.state is Held.UNKNOWN
+
+
+few = st.lists(st.sampled_from("abc"), max_size=6).map(tuple)
+
+
+@given(few.filter(bool), few, completenesses)
+def test_a_steps_rule_takes_any_steps(
+    order: tuple[str, ...], reached: tuple[str, ...], completeness: Completeness
+) -> None:
+    finding = rules.steps(Steps(order), "outcome[0].steps", reached, completeness)
+    readable(finding) if completeness.reason.isprintable() else msgspec.json.encode(finding)
+    is_there = any(subset == order for subset in combinations(reached, len(order)))
+    assert (finding.state is Held.HELD) is is_there
+    assert (finding.state is Held.UNKNOWN) is (not is_there and not completeness.complete)
 
 
 @given(names)

@@ -19,7 +19,7 @@ from outcomed.ctl import systemctl
 from outcomed.ctl.options import Call
 from outcomed.ctl.term import RED, YELLOW, encode_json, safe
 from outcomed.errors import EXIT_FINE, EXIT_USAGE, UsageError
-from outcomed.model import Artifact, Job, Journal, Report
+from outcomed.model import Artifact, Job, Journal, Report, Steps
 from outcomed.paths import Paths
 
 _PROPERTIES = (
@@ -201,7 +201,7 @@ def _about_output(job: Job, unit: dict[str, str]) -> Iterator[Warned]:
 
 def _first_output_rule(job: Job) -> str:
     for index, rule in enumerate(job.outcome):
-        if isinstance(rule, Report | Journal):
+        if isinstance(rule, Report | Journal | Steps):
             return f"outcome[{index}].{type(rule).__name__.lower()}"
     for index, way in enumerate(job.already_done):
         if way.journal is not None:

@@ -16,6 +16,7 @@ from outcomed.model import (
     Journal,
     Report,
     Rule,
+    Steps,
     Usec,
     Value,
 )
@@ -51,6 +52,8 @@ def expected(rule: Rule) -> str:
             if rule.never is not None:
                 return f"no line that matches {rule.never}"
             return f"a line that matches {rule.expect}"
+        case Steps():
+            return f"the steps {', '.join(rule.names)}, in this order"
 
 
 def _artifact_wishes(rule: Artifact) -> Iterator[str]:

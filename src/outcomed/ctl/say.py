@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from outcomed import output
 from outcomed.ctl.options import Call
 from outcomed.errors import EXIT_FINE, OutcomedError, UsageError
-from outcomed.model import Value
+from outcomed.model import Value, step_fault
 
 _PATIENCE = 5.0  # seconds until journald has taken it
 _NOTICE = "5"  # what LogLevelMax=notice still lets through
-_STEP = 200  # characters of a step's name; output.py keeps no more
 _KEY = 200
 _SHOWN = 200
 
@@ -71,10 +70,8 @@ def step_fields(name: str) -> dict[str, str]:
     """The entry of a step."""
     from outcomed import messages
 
-    if not name.strip() or not name.isprintable():
-        raise UsageError(f"expected the name of a step, got {name!r}")
-    if len(name) > _STEP:
-        raise UsageError(f"the name of a step has at most {_STEP} characters, this one {len(name)}")
+    if fault := step_fault(name):
+        raise UsageError(fault)
     return {"MESSAGE": f"step: {name}", "MESSAGE_ID": messages.JOB_STEP, "OUTCOMED_STEP": name}
 
 

@@ -32,6 +32,7 @@ from outcomed.model import (
     Report,
     Rule,
     Run,
+    Steps,
     Usec,
     Verdict,
 )
@@ -129,9 +130,11 @@ def _finding(
             return _look_at(rule, label, last.run, window, host)
         case Duration():
             return rules.duration(rule, label, last.run)
-        case Report():
+        case Report() | Steps():
             is_gap = recorded is not None and recorded.state is Held.UNKNOWN
             whole = output.Completeness("its output was incomplete" if is_gap else "")
+            if isinstance(rule, Steps):
+                return rules.steps(rule, label, last.steps, whole)
             return rules.report(rule, label, last.report, [], whole)
         case Journal():
             if recorded is not None:

@@ -62,8 +62,8 @@ _SIZE = scalar(as_size, "a size such as 500M")
 _PATTERN = scalar(as_pattern, "a regular expression")
 _PATH = scalar(as_path, "an absolute path")
 
-_FORMATS = ("gzip", "zstd", "tar", "pg_dump")
-_LATER_FORMATS = ("xz", "bzip2", "zip", "json", "sqlite", "pg_custom")
+_FORMATS = ("gzip", "zstd", "xz", "bzip2", "tar", "pg_dump")
+_LATER_FORMATS = ("zip", "json", "sqlite", "pg_custom")
 
 _ARTIFACT: Fields = {
     "written_by": scalar(choice(("run", "period", "any")), "run, period or any"),

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outcomed import formats
-from outcomed.formats import Reading, State
+from outcomed.formats import Reading, State, plain_dump, source
 
 DUMPS = Path(__file__).parents[1] / "corpus" / "postgresql-17"
 DUMP_NAMES = ("shop", "shop-inserts", "shop-multirow-inserts", "cluster")
@@ -272,6 +272,98 @@ def test_zstd_without_its_library_is_unreadable(monkeypatch: pytest.MonkeyPatch)
     assert state(data, "zstd") == State.UNREADABLE
 
 
+# -- xz and bzip2 ----------------------------------------------------------------------------------
+
+
+@st.composite
+def xz_stream(draw: st.DrawFn) -> bytes:
+    kinds = [lzma.CHECK_NONE, lzma.CHECK_CRC32, lzma.CHECK_CRC64, lzma.CHECK_SHA256]
+    check, preset = draw(st.sampled_from(kinds)), draw(st.integers(0, 2))
+    return lzma.compress(draw(contents), check=check, preset=preset)
+
+
+@st.composite
+def bzip2_stream(draw: st.DrawFn) -> bytes:
+    return bz2.compress(draw(contents), draw(st.integers(1, 9)))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.one_of(
+        st.tuples(st.just("xz"), st.lists(xz_stream(), min_size=1, max_size=3)),
+        st.tuples(st.just("bzip2"), st.lists(bzip2_stream(), min_size=1, max_size=3)),
+    )
+)
+def test_xz_and_bzip2_of_any_options_are_whole_and_cut_anywhere_they_are_not(
+    made: tuple[str, list[bytes]],
+) -> None:
+    kind, streams = made
+    data = b"".join(streams)
+    unpacked = lzma.decompress(data) if kind == "xz" else bz2.decompress(data)
+    good = read(data, kind)
+    assert good.state == (State.WHOLE if unpacked else State.EMPTY)
+    assert good.evidence["bytes_unpacked"] == len(unpacked)
+    assert good.evidence["streams"] == len(streams)
+    for at in cuts(len(data), boundaries(streams)):
+        assert state(data[:at], kind) == State.TRUNCATED, at
+
+
+@pytest.mark.parametrize("check", [lzma.CHECK_CRC32, lzma.CHECK_CRC64, lzma.CHECK_SHA256])
+def test_xz_with_any_bit_flipped_is_not_whole(check: int) -> None:
+    data = lzma.compress(b"to be, or not to be " * 8, check=check)
+    for bit in range(len(data) * 8):
+        wounded = bytearray(data)
+        wounded[bit // 8] ^= 1 << bit % 8
+        assert state(bytes(wounded), "xz") in NOT_GOOD, bit
+
+
+def test_bzip2_with_a_bit_flipped_is_not_whole_if_that_changes_the_contents() -> None:
+    body = b"to be, or not to be " * 8
+    data = bz2.compress(body)
+    for bit in range(len(data) * 8):
+        wounded = bytearray(data)
+        wounded[bit // 8] ^= 1 << bit % 8
+        if state(bytes(wounded), "bzip2") not in NOT_GOOD:  # the last byte's spare bits
+            assert bz2.decompress(wounded) == body, bit
+
+
+def test_xz_says_how_it_is_checked() -> None:
+    streams = [lzma.compress(b"x", check=kind) for kind in (lzma.CHECK_CRC32, lzma.CHECK_NONE)]
+    assert read(streams[0], "xz").evidence["checks"] == "crc32"
+    assert read(b"".join(streams), "xz").evidence["checks"] == "crc32 none"
+
+
+def test_xz_whose_checksum_is_of_an_unknown_kind_is_not_called_whole() -> None:
+    data = bytearray(lzma.compress(b"contents", check=lzma.CHECK_CRC32))
+    data[7] = data[-3] = 2  # not in use yet; four bytes long, as a CRC32 is
+    data[8:12] = zlib.crc32(data[6:8]).to_bytes(4, "little")
+    data[-12:-8] = zlib.crc32(data[-8:-2]).to_bytes(4, "little")
+    assert lzma.decompress(bytes(data)) == b"contents"
+    assert state(bytes(data), "xz") == State.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("kind", "tail", "expected"),
+    [
+        ("xz", bytes(4), State.WHOLE),
+        ("xz", bytes(600_000), State.WHOLE),
+        ("xz", bytes(3), State.CORRUPT),
+        ("xz", bytes(8) + lzma.compress(b"more"), State.WHOLE),
+        ("xz", bytes(7) + lzma.compress(b"more"), State.CORRUPT),
+        ("xz", b"junk", State.CORRUPT),
+        ("xz", b"\xfd7z", State.TRUNCATED),
+        ("bzip2", bytes(3), State.WHOLE),
+        ("bzip2", bytes(512) + bz2.compress(b"more"), State.CORRUPT),
+        ("bzip2", b"junk", State.CORRUPT),
+        ("bzip2", b"BZ", State.TRUNCATED),
+    ],
+)
+def test_what_may_follow_an_xz_or_bzip2_stream(kind: str, tail: bytes, expected: State) -> None:
+    data = GOOD[kind] + tail
+    assert state(data, kind) == expected
+    assert read_trickling(data, kind, 3).state == expected
+
+
 # -- tar -------------------------------------------------------------------------------------------
 
 COMPRESS = {
@@ -426,7 +518,7 @@ def dump(name: str) -> bytes:
 @pytest.fixture
 def short_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small dumps arrive in pieces as large ones do."""
-    monkeypatch.setattr(formats, "_DUMP_HEAD", 64)
+    monkeypatch.setattr(plain_dump, "_DUMP_HEAD", 64)
 
 
 @pytest.mark.parametrize(
@@ -629,6 +721,8 @@ def test_rows_of_any_text_are_counted_and_any_cut_is_found(
 GOOD = {
     "gzip": gzip.compress(b"contents" * 50),
     "zstd": zstandard.ZstdCompressor(write_checksum=True).compress(b"contents" * 50),
+    "xz": lzma.compress(b"contents" * 50),
+    "bzip2": bz2.compress(b"contents" * 50),
     "tar": make_tar([("a", b"x" * 600), ("b" * 150, b"")], tarfile.PAX_FORMAT),
     "pg_dump": dump("shop"),
 }
@@ -715,7 +809,7 @@ def test_error_of_the_disk_is_the_callers(kind: str) -> None:
 
 def test_no_codec_takes_the_disks_error_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     """bz2 raises OSError for damage, too."""
-    monkeypatch.setattr(formats, "_CHUNK", 200)
+    monkeypatch.setattr(source, "CHUNK", 200)
     stream = io.BytesIO(bz2.compress(random.Random(3).randbytes(5000)))
     real = stream.read
 

@@ -30,7 +30,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "messages",
     ),
     "pure": ("tracker", "expressions", "rules", "verdicts", "alerts", "output", "notify"),
-    "sources": ("bus", "journal", "probes", "formats"),
+    "sources": ("bus", "journal", "probes", "formats."),
     "ledger": ("ledger", "spool", "entry"),
     "delivery": ("delivery", "sinks"),
     "check": ("check",),
@@ -73,8 +73,8 @@ ONLY_IN: dict[str, set[str]] = {
     "sqlite3": {"ledger"},
     "re2": {"patterns"},
     "simpleeval": {"expressions"},
-    "isal": {"formats"},
-    "zstandard": {"formats"},
+    "isal": {"formats.layers"},
+    "zstandard": {"formats.zstd"},
     "yaml": {"yamltext"},
 }
 

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
-from outcomed.errors import BusError
+from outcomed.errors import BusError, RefusedError
 from outcomed.model import BootId, InvocationId, JobName, Record, UnitName, Usec
 from outcomed.tracker import Seen
 
@@ -247,6 +247,7 @@ def _seen(
         result=_text(service, b"Result"),
         code=int(service.get(b"ExecMainCode", 0)),
         status=int(service.get(b"ExecMainStatus", 0)),
+        errno=int(service.get(b"StatusErrno", 0)),
         left_idle=_usec(properties, b"InactiveExitTimestamp"),
         left_idle_mono=_usec(properties, b"InactiveExitTimestampMonotonic"),
         became_idle=_usec(properties, b"InactiveEnterTimestamp"),
@@ -313,6 +314,9 @@ class Calls:
         try:
             return question()
         except _DBusError as error:
+            name = bytes(getattr(error, "err_name", b"") or b"")
+            if name.startswith(b"org.freedesktop.systemd1."):
+                raise RefusedError(_words(error)) from error
             raise BusError(f"systemd does not answer: {_words(error)}") from error
 
     def resolve(self, units: Sequence[UnitName]) -> dict[UnitName, tuple[UnitName, str]]:
@@ -392,6 +396,19 @@ class Calls:
     def last_trigger(self, timer: UnitName) -> Usec:
         """When this timer elapsed last; 0 if it has not."""
         return Usec(int(self._property(timer, _TIMER, b"LastTriggerUSec", b"t")))
+
+    def user(self, unit: UnitName) -> str | None:
+        """Its User=, empty for root; None where systemd has not read the unit's file."""
+        try:
+            if bytes(self._property(unit, _UNIT, b"LoadState", b"s")) != b"loaded":
+                return None
+            return bytes(self._property(unit, _SERVICE, b"User", b"s")).decode()
+        except BusError:
+            return None
+
+    def restart(self, unit: UnitName) -> None:
+        """Queue a start, of a unit that runs after it was stopped."""
+        self._manager(b"RestartUnit", b"ss", unit.encode(), b"replace")
 
     def start(self, unit: UnitName) -> None:
         """Queue a start; what becomes of it shows in the unit's signals."""

@@ -421,7 +421,7 @@ class Daemon:
         if unit.startswith("outcomed-check@"):
             if not seen.has_job and phase(seen.active, seen.sub) is Phase.ENDED:
                 job = unit.removeprefix("outcomed-check@").removesuffix(".service")
-                self.engine.check_ended(JobName(job))
+                self.engine.check_ended(JobName(job), seen)
             return
         self.engine.see(seen, now)
         marker = self.hooks.see(seen)

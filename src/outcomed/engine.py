@@ -9,23 +9,37 @@ where it would have to wait, so that no job delays another.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import msgspec
 from msgspec.structs import replace
 
-from outcomed import alerts, check, journal, model, notify, output, probes, rules, tracker, verdicts
+from outcomed import (
+    alerts,
+    check,
+    commands,
+    journal,
+    model,
+    notify,
+    output,
+    probes,
+    rules,
+    tracker,
+    verdicts,
+)
 from outcomed.bus import Calls, LogSettings, Watch, check_unit
-from outcomed.errors import BusError, JournalError
+from outcomed.errors import BusError, JournalError, RefusedError
 from outcomed.ledger import Ledger, Turn
 from outcomed.model import (
     DAY,
     SECOND,
     Artifact,
     BootId,
+    Command,
     Config,
     Duration,
     Finding,
@@ -37,6 +51,7 @@ from outcomed.model import (
     Journal,
     Judgement,
     Report,
+    Rule,
     Run,
     UnitName,
     Usec,
@@ -52,7 +67,6 @@ STRETCH = 1000  # of PID 1's entries: so much of the past is held in memory at a
 SYNC_PATIENCE = 30.0  # seconds; journald under a flood answers late
 BUS_PAUSE = 3.0  # seconds; by then a bus that was restarted is there again
 BUS_PATIENCE = 60.0  # seconds; it is connected to again every second
-CHECK_PATIENCE = 620.0  # a little more than the check unit's own TimeoutStartSec=
 IDLE_JOURNAL = 60.0  # seconds after which the journal's files are let go
 LOOK_BACK = 10 * SECOND  # how far before its signal a refused start may have been logged
 CURSOR_LAG = 10 * SECOND  # what the journal holds by then, the bus has shown
@@ -66,6 +80,7 @@ class Wait:
     fileno: int | None = None
     check: JobName | None = None
     done: bool = False
+    how: str = ""  # how the check unit ended, if not well
 
 
 Steps = Generator[Wait | None, None, None]
@@ -106,6 +121,7 @@ class Watched:
     windows: output.Windows | None = None
     timers: tuple[UnitName, ...] | None = None
     log: LogSettings | None = None
+    last_check: InvocationId | None = None  # the check unit's, whose end was seen
     patterns: dict[str, Callable[[bytes], bool]] | None = None
 
 
@@ -285,12 +301,16 @@ class Engine:
             if attempt.invocation is not None
         ]
 
-    def check_ended(self, job: JobName) -> None:
+    def check_ended(self, job: JobName, seen: Seen) -> None:
         """The job's check unit has ended, one way or the other."""
         watched = self.jobs.get(job)
-        wait = watched.task.wait if watched is not None and watched.task is not None else None
+        if watched is None or (seen.invocation and seen.invocation == watched.last_check):
+            return  # an end is signalled more than once
+        watched.last_check = seen.invocation
+        wait = watched.task.wait if watched.task is not None else None
         if wait is not None and wait.check == job:
-            wait.done = True
+            why = os.strerror(seen.errno) if seen.errno else ""
+            wait.done, wait.how = True, verdicts.how_a_check_ended(seen.result, seen.status, why)
 
     # --- the past -----------------------------------------------------------------------------
 
@@ -665,24 +685,23 @@ class Engine:
         *,
         proof: bool,
     ) -> Generator[Wait | None, None, tuple[Finding, ...]]:
-        """Every rule's finding, in the order of the file; as proof, the artifacts' alone."""
+        """Every rule's finding, in the order of the file; as proof, only what looks at the work."""
         window = self._window(watched, run, proof=proof)
         findings: dict[str, Finding] = {}
-        asked: dict[str, Artifact] = {}
-        labels: list[str] = []
-        for index, rule in enumerate(job.outcome):
-            label = rules.name(index, rule)
-            if proof and not isinstance(rule, Artifact):
+        wanted = {
+            rules.name(index, rule): rules.as_proof(rule) if proof else rule
+            for index, rule in enumerate(job.outcome)
+            if not proof or isinstance(rule, Artifact | Command)
+        }
+        asked = self._for_the_check(wanted, run)
+        for label, rule in wanted.items():
+            if label in asked:
                 continue
-            labels.append(label)
             match rule:
                 case Artifact():
-                    wanted = replace(rule, written_by="period") if proof else rule
-                    if rule.format or probes.is_remote(rule, run.unit, self.host):
-                        asked[label] = wanted
-                    else:
-                        seen = probes.look(rule, run.unit, self.host)
-                        findings[label] = rules.artifact(wanted, label, seen, window, None)
+                    since = rules.counts_from(rule, window)
+                    seen = probes.look(rule, run.unit, self.host, since)
+                    findings[label] = rules.artifact(rule, label, seen, window, None)
                 case Duration():
                     findings[label] = rules.duration(rule, label, run)
                 case Report():
@@ -694,13 +713,60 @@ class Engine:
                     findings[label] = rules.journal(rule, label, line, completeness)
                 case model.Steps():
                     findings[label] = rules.steps(rule, label, said.steps, completeness)
+                case Command():
+                    pass  # never looked at here
+                case _ as never:
+                    assert_never(never)
         if asked:
-            answers = yield from self._ask_check(job.name, run, window, asked)
-            findings |= answers
-        found = [findings[label] for label in labels]
+            findings |= yield from self._ask_check(watched, run, window, asked)
+        findings = self._of_this_run(watched, open_run, run, wanted, findings)
+        found = [findings[label] for label in wanted]
         if self._is_past(open_run) and watched.track.runs[-1].key != open_run.key:
             found = [rules.seen_late(finding, window, now_usec()) for finding in found]
         return tuple(found)
+
+    def _for_the_check(self, wanted: dict[str, Rule], run: Run) -> dict[str, Artifact | Command]:
+        """What is foreign, slow or costly; and the artifact that such a command is handed."""
+        asked: dict[str, Artifact | Command] = {}
+        artifacts = [label for label, rule in wanted.items() if isinstance(rule, Artifact)]
+        handed = {
+            check.artifact_of(label, artifacts)
+            for label, rule in wanted.items()
+            if isinstance(rule, Command) and commands.ARTIFACT in rule.command
+        }
+        for label, rule in wanted.items():
+            if isinstance(rule, Command) or (
+                isinstance(rule, Artifact)
+                and (
+                    label in handed
+                    or rules.needs_reading(rule)
+                    or probes.is_remote(rule, run.unit, self.host)
+                    or probes.is_costly(rule, run.unit, self.host)
+                )
+            ):
+                asked[label] = rule
+        return asked
+
+    def _of_this_run(
+        self,
+        watched: Watched,
+        open_run: Open,
+        run: Run,
+        wanted: dict[str, Rule],
+        findings: dict[str, Finding],
+    ) -> dict[str, Finding]:
+        """Without what may be the next run's, if that has begun meanwhile."""
+        starts = [one.attempts[0].started for one in watched.track.runs if one is not open_run]
+        later = [at for at in starts if at is not None and run.started is not None]
+        next_start = min((at for at in later if at > (run.started or 0)), default=None)
+        if next_start is None or self._is_past(open_run):
+            return findings
+        return {
+            label: rules.overtaken(rule, findings[label], next_start)
+            if isinstance(rule, Artifact | Command)
+            else findings[label]
+            for label, rule in wanted.items()
+        }
 
     def _window(self, watched: Watched, run: Run, *, proof: bool) -> rules.Window:
         started = run.started or now_usec()
@@ -736,25 +802,43 @@ class Engine:
         return previous if previous is not None else Usec(started - DAY)
 
     def _ask_check(
-        self, name: JobName, run: Run, window: rules.Window, asked: dict[str, Artifact]
+        self,
+        watched: Watched,
+        run: Run,
+        window: rules.Window,
+        asked: dict[str, Artifact | Command],
     ) -> Generator[Wait | None, None, dict[str, Finding]]:
-        """Have the check unit look; without its answer, each of these is unknown."""
-        unit = check_unit(name)
-        fault = yield from self._start_check(
-            name, check.Request(run.id, run.unit, window, asked), unit
+        """Have the check unit look. What it has not answered at its end is unknown."""
+        unit = check_unit(watched.job.name)
+        request = check.Request(
+            job=watched.job.name,
+            run=run.id,
+            unit=run.unit,
+            invocation=run.last_invocation or "",
+            user=self._user(run.unit, asked),
+            window=replace(window, looked=Usec(0)),  # it looks at the clock itself
+            rules=asked,
         )
+        fault = yield from self._start_check(watched, request, unit)
         if not fault:
-            wait = Wait(time.monotonic() + CHECK_PATIENCE, check=name)
+            wait = Wait(time.monotonic() + check.patience(request), check=watched.job.name)
             while not wait.done and time.monotonic() < wait.until:
                 yield wait
-        answer = check.read_answer(name, run.id, self.paths) if not fault else None
-        fault = fault or f"{unit} ended without an answer"
+            fault = wait.how if wait.done else "it did not end"
+            fault = f"{unit} gave no answer: {fault}" if fault else f"{unit} gave no answer"
+        answer = check.read_answer(request, self.paths)
+        check.forget(watched.job.name, self.paths)
         unknown = {label: Finding(label, Held.UNKNOWN, fault, {"check": unit}) for label in asked}
-        # A check that an earlier daemon started may have answered an earlier file's questions.
-        return unknown | {one.rule: one for one in answer or () if one.rule in asked}
+        return unknown | {one.rule: one for one in answer if one.rule in asked}
+
+    def _user(self, unit: UnitName, asked: dict[str, Artifact | Command]) -> str | None:
+        """Whom a command runs as that does not say it itself: the unit's own User=."""
+        if all(isinstance(rule, Artifact) or rule.user for rule in asked.values()):
+            return None
+        return self.calls.user(unit)
 
     def _start_check(
-        self, name: JobName, request: check.Request, unit: UnitName
+        self, watched: Watched, request: check.Request, unit: UnitName
     ) -> Generator[Wait | None, None, str]:
         """Returns why it cannot be started, or nothing. A bus that is gone soon comes back."""
         until = time.monotonic() + BUS_PATIENCE
@@ -762,10 +846,15 @@ class Engine:
             try:
                 if self.watch is None:
                     raise BusError("the system bus is gone")
-                check.ask(name, request, self.paths)
                 self.watch.add(unit)
-                self.calls.start(unit)
+                if check.is_asked(request, self.paths) and self._runs(unit):
+                    return ""  # the daemon before this one has asked, and it is at it
+                check.ask(request, self.paths)
+                # Whatever it is at is of no interest any more: an earlier run's request.
+                self.calls.restart(unit)
             except OSError as error:
+                return f"{unit} could not be started: {error.strerror}"
+            except RefusedError as error:  # masked, for one
                 return f"{unit} could not be started: {error}"
             except BusError as error:
                 if time.monotonic() >= until:
@@ -773,6 +862,9 @@ class Engine:
                 yield Wait(time.monotonic() + 1.0)
             else:
                 return ""
+
+    def _runs(self, unit: UnitName) -> bool:
+        return self.calls.sub_state(unit) == "start"
 
     def look_at_checks(self) -> None:
         """After a new connection: a check may have ended while nobody listened."""

@@ -40,5 +40,9 @@ class BusError(OutcomedError):
     """The system bus or systemd did not answer a question."""
 
 
+class RefusedError(BusError):
+    """systemd answered, and said no: asking again will not help."""
+
+
 class JournalError(OutcomedError):
     """The journal could not be read, written or synchronized."""

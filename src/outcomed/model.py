@@ -46,6 +46,13 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 # --- rules: what counts as an outcome -------------------------------------------------------
 
 
+class Count(Record, frozen=True):
+    """How many there have to be."""
+
+    at_least: int | None = None
+    at_most: int | None = None
+
+
 class Artifact(Record, frozen=True, tag="artifact", tag_field="rule"):
     """A file that the run has to leave behind. Sizes are bytes."""
 
@@ -56,6 +63,11 @@ class Artifact(Record, frozen=True, tag="artifact", tag_field="rule"):
     format: str | None = None
     allow_empty: bool = False
     on_filesystem: str | None = None
+    sha256: str | None = None  # 64 lower-case hex digits, or "sidecar"
+    count: Count | None = None  # of the matches that `written_by` lets count
+    owner: str | None = None  # USER, USER:GROUP or :GROUP, names or numbers
+    mode: int | None = None  # the permission bits, exactly
+    timeout: Usec = Usec(HOUR)  # for reading it to its end
 
 
 class Duration(Record, frozen=True, tag="duration", tag_field="rule"):
@@ -84,7 +96,16 @@ class Steps(Record, frozen=True, tag="steps", tag_field="rule"):
     names: tuple[str, ...]
 
 
-Rule = Artifact | Duration | Report | Journal | Steps
+class Command(Record, frozen=True, tag="command", tag_field="rule"):
+    """A program that looks at the outcome and says by its exit status whether it is there."""
+
+    command: str  # words, quotes and specifiers as in ExecStart=; no shell
+    user: str | None = None  # None: the job's own User=
+    timeout: Usec = Usec(MINUTE)
+    protocol: Literal["exit", "nagios"] = "exit"
+
+
+Rule = Artifact | Duration | Report | Journal | Steps | Command
 
 
 class AlreadyDone(Record, frozen=True):

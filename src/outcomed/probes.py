@@ -13,11 +13,13 @@ import glob
 import os
 import select
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
+from msgspec.structs import replace
+
 from outcomed.model import SECOND, Artifact, UnitName, Usec
-from outcomed.rules import FileSeen, Look
+from outcomed.rules import COARSE, FileSeen, Look
 from outcomed.specifiers import Host, expand
 
 # What a server, or a process of a user, answers for.
@@ -43,23 +45,58 @@ _REMOTE = frozenset(
     }
 )
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+EVER = Usec(0)
 _LINKS = 40  # as the kernel: more in one path is a loop
 
 
-def look(rule: Artifact, unit: UnitName, host: Host) -> Look:
-    """Find the newest match of the rule's path, and see where it lies."""
+def look(rule: Artifact, unit: UnitName, host: Host, since: Usec = EVER) -> Look:
+    """Find the newest match of the rule's path, see where it lies, and count those written
+    `since` then."""
     pattern = expand(rule.path, unit, host=host)
     try:
-        matches, newest, others = _newest(pattern)
+        matches, newest, others, counted = _newest(pattern, since)
         off = _off_filesystem(rule, unit, host, newest)
+        if newest is not None and (rule.owner is not None or rule.mode is not None):
+            newest = _with_owner(newest, rule.owner or "")
     except OSError as error:
         return Look(pattern, fault=f"{error.filename or pattern}: {error.strerror}")
-    return Look(pattern, matches, newest, off, others=others)
+    return Look(pattern, matches, newest, off, others=others, counted=counted)
 
 
-def _newest(pattern: str) -> tuple[int, FileSeen | None, int]:
-    """How many files match, the newest of them, and how much matches that is no file."""
-    matches = others = 0
+def _with_owner(seen: FileSeen, wanted: str) -> FileSeen:
+    """Owner and mode, spelled as the rule spells them: numbers stay numbers."""
+    status = os.stat(seen.path)
+    user, _, group = wanted.partition(":")
+    names = (
+        str(status.st_uid) if user.isdigit() else _name(_user_name, status.st_uid),
+        str(status.st_gid) if group.isdigit() else _name(_group_name, status.st_gid),
+    )
+    return replace(seen, owner=":".join(names), mode=stat.S_IMODE(status.st_mode))
+
+
+def _name(look_up: Callable[[int], str], number: int) -> str:
+    try:
+        return look_up(number)
+    except KeyError:
+        return str(number)  # nobody's: of a user who was removed, or of another host
+
+
+def _user_name(uid: int) -> str:
+    import pwd  # for rules that ask for an owner alone
+
+    return pwd.getpwuid(uid).pw_name
+
+
+def _group_name(gid: int) -> str:
+    import grp
+
+    return grp.getgrgid(gid).gr_name
+
+
+def _newest(pattern: str, since: Usec) -> tuple[int, FileSeen | None, int, int]:
+    """How many files match, the newest of them, how much matches that is no file, and how many
+    are young enough."""
+    matches = others = counted = 0
     best: FileSeen | None = None
     for path in _matches(pattern):
         try:
@@ -73,11 +110,12 @@ def _newest(pattern: str) -> tuple[int, FileSeen | None, int]:
             continue
         matches += 1
         seen = _file_seen(path, status)
+        counted += seen.mtime >= since - (COARSE if seen.is_coarse else 0)
         if best is None or (seen.mtime, seen.path) > (best.mtime, best.path):
             best = seen
     if matches == 0 and glob.has_magic(pattern):
         _raise_if_unreadable(pattern)
-    return matches, best, others
+    return matches, best, others, counted
 
 
 def _matches(pattern: str) -> Iterator[str]:
@@ -136,6 +174,24 @@ def _is_mounted(place: str) -> bool:
         return False
     above = os.stat(os.path.join(place, ".."))
     return here.st_dev != above.st_dev or here.st_ino == above.st_ino
+
+
+CROWDED = 1000  # directory entries that the daemon looks through itself: less than a millisecond
+
+
+def is_costly(rule: Artifact, unit: UnitName, host: Host) -> bool:
+    """Whether looking takes so long that other jobs would notice: many files, or many places."""
+    pattern = expand(rule.path, unit, host=host)
+    if not glob.has_magic(pattern):
+        return False
+    directory, _ = os.path.split(pattern)
+    if glob.has_magic(directory):
+        return True
+    try:
+        with os.scandir(directory or "/") as entries:
+            return any(number >= CROWDED for number, _ in enumerate(entries))
+    except OSError:
+        return False  # nothing there, or unreadable: the look itself says which
 
 
 def is_remote(rule: Artifact, unit: UnitName, host: Host) -> bool:

@@ -30,6 +30,8 @@ class FileSeen(Record, frozen=True):
     size: int
     mtime: Usec
     is_coarse: bool  # the file system keeps whole seconds
+    owner: str = ""  # USER:GROUP, numbers where they have no name
+    mode: int = 0  # the permission bits
 
 
 class Look(Record, frozen=True):
@@ -41,6 +43,27 @@ class Look(Record, frozen=True):
     off_filesystem: str = ""  # what is wrong with on_filesystem, as a sentence
     fault: str = ""
     others: int = 0  # directories, devices, pipes: there, and no file
+    counted: int = 0  # of the matches, those that are young enough to count
+
+
+class Digest(Record, frozen=True):
+    """The SHA-256 that a file has and the one that it has to have."""
+
+    expected: str = ""
+    actual: str = ""
+    source: str = ""  # the sidecar that says so; empty: the job file
+    broken: str = ""  # why there is nothing to compare with, a fault of the artifact's
+    unknown: str = ""  # the same, and nobody's fault: it could not be looked at
+
+
+class Ran(Record, frozen=True):
+    """What became of a rule's command. `fault` says why it gave no answer."""
+
+    fault: str = ""
+    status: int | None = None
+    output: str = ""  # its beginning, stdout and stderr as they came
+    cut: int = 0  # bytes of output that were not kept
+    seconds: float = 0.0
 
 
 class ReadResult(Protocol):
@@ -70,7 +93,12 @@ def name(index: int, rule: model.Rule) -> str:
 
 
 def artifact(
-    rule: model.Artifact, label: str, look: Look, window: Window, read: ReadResult | None
+    rule: model.Artifact,
+    label: str,
+    look: Look,
+    window: Window,
+    read: ReadResult | None,
+    digest: Digest | None = None,
 ) -> Finding:
     """The newest match: there, of this run, of the right size, whole, and in the right place."""
     pattern = printable(look.pattern)
@@ -82,6 +110,8 @@ def artifact(
         return Finding(label, Held.BROKEN, f"{pattern}: {what}", evidence)
     seen = replace(look.newest, path=printable(look.newest.path))
     evidence |= {"path": seen.path, "size": seen.size, "mtime": seen.mtime}
+    if rule.count is not None:
+        evidence["counted"] = look.counted
     if read is not None:
         evidence |= read.evidence
     untold = _age_unknown(rule, seen, window)
@@ -91,14 +121,92 @@ def artifact(
         _age_fault(rule, seen, window)
         or (f"{seen.path}: {printable(look.off_filesystem)}" if look.off_filesystem else "")
         or _size_fault(rule, seen)
+        or _count_fault(rule, look.counted, pattern)
+        or _owner_fault(rule, seen)
     )
     if fault:
         return Finding(label, Held.BROKEN, fault, evidence)
+    if rule.sha256 is not None:
+        unmatched = _digest_finding(label, seen, digest or Digest(), evidence)
+        if unmatched is not None:
+            return unmatched
     if rule.format is None:
         return Finding(label, Held.HELD, f"{seen.path}: {format_size(seen.size)}", evidence)
     if read is None:
         return Finding(label, Held.UNKNOWN, f"{seen.path}: nobody read it", evidence)
     return _read_finding(rule, label, seen, read, evidence)
+
+
+def as_proof(rule: model.Rule) -> model.Rule:
+    """The same, looked at to prove that the work existed already."""
+    return replace(rule, written_by="period") if isinstance(rule, model.Artifact) else rule
+
+
+def counts_from(rule: model.Artifact, window: Window) -> Usec:
+    """Matches that were written since then count; of coarse file systems somewhat earlier."""
+    match rule.written_by:
+        case "any":
+            return Usec(0)
+        case "run":
+            return Usec(window.run_start - max(TICK, window.early))
+        case "period":
+            return Usec(window.period_start - TICK)
+        case _ as never:
+            assert_never(never)
+
+
+def needs_reading(rule: model.Artifact) -> bool:
+    """Whether its finding depends on what is in the file."""
+    return rule.format is not None or rule.sha256 is not None
+
+
+def _count_fault(rule: model.Artifact, counted: int, pattern: str) -> str:
+    count = rule.count
+    if count is None:
+        return ""
+    low, high = count.at_least, count.at_most
+    if (low is None or counted >= low) and (high is None or counted <= high):
+        return ""
+    if low == high:
+        expected = str(low)
+    else:
+        expected = f"at least {low}" if low is not None and counted < low else f"at most {high}"
+    whose = {"run": " written by this run", "period": " written in this period", "any": ""}
+    files = "1 file" if counted == 1 else f"{counted} files"
+    return f"{pattern}: {files}{whose[rule.written_by]}, expected {expected}"
+
+
+def _owner_fault(rule: model.Artifact, seen: FileSeen) -> str:
+    if rule.owner is not None and not _owns(rule.owner, seen.owner):
+        return f"{seen.path}: owned by {printable(seen.owner)}, expected {rule.owner}"
+    if rule.mode is not None and rule.mode != seen.mode:
+        return f"{seen.path}: mode {seen.mode:04o}, expected {rule.mode:04o}"
+    return ""
+
+
+def _owns(wanted: str, owner: str) -> bool:
+    """`owner` is USER:GROUP; each of the two has been given the name that `wanted` uses."""
+    user, _, group = wanted.partition(":")
+    has_user, _, has_group = owner.partition(":")
+    return user in ("", has_user) and group in ("", has_group)
+
+
+def _digest_finding(
+    label: str, seen: FileSeen, digest: Digest, evidence: dict[str, Value]
+) -> Finding | None:
+    """What is wrong with its checksum; None where it is right."""
+    if digest.unknown or not (digest.actual or digest.broken):
+        why = printable(digest.unknown) or "nobody read it"
+        return Finding(label, Held.UNKNOWN, f"{seen.path}: {why}", evidence)
+    if digest.broken:
+        return Finding(label, Held.BROKEN, f"{seen.path}: {printable(digest.broken)}", evidence)
+    evidence["sha256"] = digest.actual
+    if digest.actual == digest.expected:
+        return None
+    evidence["sha256_expected"] = digest.expected
+    said = f"{printable(digest.source)} says" if digest.source else "expected"
+    fault = f"its SHA-256 is {digest.actual[:12]}…, {said} {digest.expected[:12]}…"
+    return Finding(label, Held.BROKEN, f"{seen.path}: {fault}", evidence)
 
 
 def printable(text: str) -> str:
@@ -178,6 +286,71 @@ def seen_late(finding: Finding, window: Window, now: Usec) -> Finding:
         return finding
     late = f"looked at {say_duration(now - window.run_end)} late"
     return Finding(finding.rule, Held.UNKNOWN, late, {**finding.evidence, "late": True})
+
+
+def overtaken(rule: model.Artifact | model.Command, finding: Finding, next_start: Usec) -> Finding:
+    """The next run began before this one was looked at to the end: what is its, and what is not?
+
+    A file that was last written before it says something about this run. What is missing, and what
+    a command complains of, may be the next one's work in progress.
+    """
+    mtime = finding.evidence.get("mtime")
+    if finding.state is Held.UNKNOWN or (isinstance(mtime, int) and mtime < next_start - TICK):
+        return finding
+    if finding.state is Held.HELD and not (
+        isinstance(rule, model.Artifact) and rule.written_by == "run"
+    ):
+        return finding
+    seen = f"the next run began before this was looked at, which then said: {finding.summary}"
+    return Finding(finding.rule, Held.UNKNOWN, seen, {**finding.evidence, "overtaken": True})
+
+
+def command(rule: model.Command, label: str, ran: Ran) -> Finding:
+    """A program's word. One that could not say it has said nothing."""
+    evidence: dict[str, Value] = {"seconds": round(ran.seconds, 3)}
+    if ran.status is not None:
+        evidence["exit_status"] = ran.status
+    if ran.output:
+        evidence["output"] = ran.output
+    if ran.cut:
+        evidence["output_cut"] = ran.cut
+    if ran.fault:
+        return Finding(label, Held.UNKNOWN, printable(ran.fault), evidence)
+    said = _first_line(ran.output)
+    if rule.protocol == "nagios":
+        return _plugin(label, ran.status, said, evidence)
+    if ran.status == 0:
+        return Finding(label, Held.HELD, f"it exited with 0{_saying(said)}", evidence)
+    fault = f"{_program(rule.command)} exited with {ran.status}{_saying(said)}"
+    return Finding(label, Held.BROKEN, fault, evidence)
+
+
+# Monitoring plugins' exit statuses. A warning is somebody's threshold for "not right".
+_PLUGIN = {0: ("OK", Held.HELD), 1: ("WARNING", Held.BROKEN), 2: ("CRITICAL", Held.BROKEN)}
+
+
+def _plugin(label: str, status: int | None, said: str, evidence: dict[str, Value]) -> Finding:
+    text, _, figures = said.partition("|")  # performance data stand behind the text
+    word, state = _PLUGIN.get(-1 if status is None else status, ("UNKNOWN", Held.UNKNOWN))
+    if figures.strip():
+        evidence["perfdata"] = figures.strip()
+    text = text.strip() or "it said nothing"
+    if status not in (0, 1, 2, 3):
+        text = f"status {status} is none of a plugin's; {text}"
+    return Finding(label, state, text if word in text else f"{word}: {text}", evidence)
+
+
+def _first_line(text: str) -> str:
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return printable(line if len(line) <= 200 else line[:199] + "…")
+
+
+def _saying(said: str) -> str:
+    return f": {said}" if said else ""
+
+
+def _program(text: str) -> str:
+    return text.split(maxsplit=1)[0].rpartition("/")[2]
 
 
 def duration(rule: model.Duration, label: str, run: Run) -> Finding:

@@ -9,14 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from outcomed import commands
 from outcomed.config import Problem, is_unit_name, template_of
 from outcomed.faults import Fault, any_of, did_you_mean, quoted, shown, shown_path, shown_word
 from outcomed.jobfiles import Source
 from outcomed.model import (
+    DAY,
+    SECOND,
     Alerts,
     AlreadyDone,
     Artifact,
+    Command,
     Config,
+    Count,
     Duration,
     Job,
     JobName,
@@ -26,6 +31,7 @@ from outcomed.model import (
     Sink,
     Steps,
     UnitName,
+    Usec,
     Webhook,
     step_fault,
 )
@@ -55,6 +61,9 @@ from outcomed.readers import (
 from outcomed.specifiers import Host, expand
 from outcomed.yamltext import Node, Reading, compose, describe, is_null, like, merge, value_of
 
+# Stands in where a specifier's value does not matter: whether it is known does.
+_ANY_HOST = Host("host", "0" * 32, "0" * 32, "kernel", "arch", "host", {})
+
 # --- rules ---------------------------------------------------------------------------------------
 
 _DURATION = scalar(as_duration, "a duration such as 1h 30min")
@@ -65,6 +74,54 @@ _PATH = scalar(as_path, "an absolute path")
 _FORMATS = ("gzip", "zstd", "xz", "bzip2", "tar", "pg_dump")
 _LATER_FORMATS = ("zip", "json", "sqlite", "pg_custom")
 
+
+def _sha256(text: str) -> str:
+    if text == "sidecar" or re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        return text.lower()
+    fault = f"expected sidecar or 64 hex digits, got {shown(text)}"
+    raise Fault(fault, did_you_mean(text, ("sidecar",)))
+
+
+def _owner(text: str) -> str:
+    name = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}\$?"
+    if not re.fullmatch(rf"{name}|(?:{name})?:{name}", text):
+        raise Fault(f"expected USER, USER:GROUP or :GROUP, got {shown(text)}")
+    return text
+
+
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"[0-7]{3,4}", text):
+        raise Fault(f"expected a mode such as 0640, got {shown(text)}")
+    return int(text, 8)
+
+
+def _timeout(text: str) -> Usec:
+    value = as_duration(text)
+    if not SECOND <= value <= 7 * DAY:
+        raise Fault(f"expected a duration from 1s to 7d, got {shown(text)}")
+    return value
+
+
+def _read_count(node: Node, reading: Reading, key: str) -> Any:
+    """`count: 3`, or bounds."""
+    number = scalar(integer(1, 1_000_000), "a number")
+    if node.id == "scalar":
+        value = number(node, reading, key)
+        return value if value is FAULTY else Count(value, value)
+    values = mapping(node, reading, key, {"at_least": number, "at_most": number})
+    if values is None or not is_sound(values):
+        return FAULTY
+    low, high = values.get("at_least"), values.get("at_most")
+    if low is None and high is None:
+        reading.fault(node, key, "expected a number, at_least or at_most")
+    elif low is not None and high is not None and low > high:
+        fault = f"at_least {low} is more than at_most {high}"
+        reading.fault(value_of(node, "at_least"), f"{key}.at_least", fault)
+    else:
+        return Count(low, high)
+    return FAULTY
+
+
 _ARTIFACT: Fields = {
     "written_by": scalar(choice(("run", "period", "any")), "run, period or any"),
     "min_size": _SIZE,
@@ -72,8 +129,13 @@ _ARTIFACT: Fields = {
     "format": scalar(choice(_FORMATS, _LATER_FORMATS), "a format such as gzip"),
     "allow_empty": scalar(as_boolean, "true or false"),
     "on_filesystem": _PATH,
+    "sha256": scalar(_sha256, "sidecar or 64 hex digits"),
+    "count": _read_count,
+    "owner": scalar(_owner, "an owner such as postgres or root:adm"),
+    "mode": scalar(_mode, "a mode such as 0640"),
+    "timeout": scalar(_timeout, "a duration such as 2h"),
 }
-_LATER_ARTIFACT = frozenset({"size_vs_median", "sha256", "count", "owner", "mode"})
+_LATER_ARTIFACT = frozenset({"size_vs_median"})
 
 
 def _read_artifact(
@@ -144,14 +206,49 @@ def _read_steps(node: Node, reading: Reading, key: str) -> Steps | None:
     return None
 
 
+def _command(text: str) -> str:
+    if not text:
+        return text  # said where the whole rule is known
+    try:
+        commands.words(text)
+        expand(text, UnitName("any@any.service"), host=_ANY_HOST)
+    except ValueError as error:
+        raise Fault(str(error), _command_hint(str(error))) from None
+    return text.strip()
+
+
+def _command_hint(fault: str) -> str | None:
+    if "shell" in fault:
+        return "write sh -c '…' if a shell is meant"
+    return "write %% for a percent sign" if "in unit files only" in fault else None
+
+
+def _user(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}\$?", text):
+        raise Fault(f"{shown(text)} cannot be a user's name")
+    return text
+
+
+_COMMAND: Fields = {
+    "user": scalar(_user, "a user's name"),
+    "timeout": scalar(_timeout, "a duration such as 10min"),
+    "protocol": scalar(choice(("exit", "nagios")), "exit or nagios"),
+}
+
+
 _RULES: dict[str, Reader] = {
     "artifact": _PATH,
+    "command": scalar(_command, "a program and its arguments"),
     "duration": group(_read_duration),
     "report": group(_read_report),
     "journal": group(_read_journal),
     "steps": group(_read_steps),
 }
-_LATER_RULES = ("command",)
+# What belongs to a rule beside its kind: the keys, and those of a later version.
+_BESIDE: dict[str, tuple[Fields, frozenset[str]]] = {
+    "artifact": (_ARTIFACT, _LATER_ARTIFACT),
+    "command": (_COMMAND, frozenset()),
+}
 
 
 def _read_rule(node: Node, reading: Reading, key: str) -> Rule | None:
@@ -161,10 +258,6 @@ def _read_rule(node: Node, reading: Reading, key: str) -> Rule | None:
         reading.fault(node, key, f"expected a rule, got {describe(node)}", hint)
         return None
     given = {name.value: (name, value) for name, value in node.value}
-    for kind in _LATER_RULES:
-        if kind in given:
-            reading.fault(given[kind][0], key, f"{shown(kind)} is not supported by this version")
-            return None
     kinds = [kind for kind in _RULES if kind in given]
     if len(kinds) != 1:
         _refuse_kinds(node, kinds, reading, key)
@@ -173,14 +266,18 @@ def _read_rule(node: Node, reading: Reading, key: str) -> Rule | None:
     name, value = given.pop(kind)
     rule = _RULES[kind](value, reading, f"{key}.{kind}")
     rest = like(node, list(given.values()))
-    if kind != "artifact":
+    if kind not in _BESIDE:
         _refuse_siblings(kind, rest, reading, key)
         return None if rule is FAULTY or given else cast("Rule", rule)
     if is_null(value):
-        reading.fault(name, f"{key}.{kind}", "expected an absolute path, got nothing")
+        what = "an absolute path" if kind == "artifact" else "a program and its arguments"
+        reading.fault(name, f"{key}.{kind}", f"expected {what}, got nothing")
         return None
-    siblings = mapping(rest, reading, f"{key}.{kind}", _ARTIFACT, later=_LATER_ARTIFACT)
-    return _read_artifact(rule, siblings or {}, rest, reading, key)
+    fields, later = _BESIDE[kind]
+    siblings = mapping(rest, reading, f"{key}.{kind}", fields, later=later) or {}
+    if kind == "artifact":
+        return _read_artifact(rule, siblings, rest, reading, key)
+    return Command(rule, **siblings) if rule is not FAULTY and is_sound(siblings) else None
 
 
 def _refuse_kinds(node: Node, kinds: list[str], reading: Reading, key: str) -> None:
@@ -189,8 +286,10 @@ def _refuse_kinds(node: Node, kinds: list[str], reading: Reading, key: str) -> N
         reading.fault(node, key, fault, "begin each rule with '- ' of its own")
         return
     given = [name.value for name, _ in node.value]
-    if any(name in _ARTIFACT for name in given):
-        hint: str | None = f"{given[0]} belongs below '- artifact: PATH'"
+    owner = next((kind for kind, (fields, _) in _BESIDE.items() if {*given} & {*fields}), None)
+    if owner is not None:
+        what = "PATH" if owner == "artifact" else "PROGRAM"
+        hint: str | None = f"{given[0]} belongs below '- {owner}: {what}'"
     else:
         hint = next((hint for name in given if (hint := did_you_mean(name, _RULES))), None)
     got = f", got {', '.join(shown(name) for name in given)}" if given else ""
@@ -359,10 +458,6 @@ def _unit_hint(unit: str) -> str | None:
     return f"write {unit}.service" if is_unit_name(f"{unit}.service") else None
 
 
-# Stands in where a specifier's value does not matter: whether it is known does.
-_ANY_HOST = Host("host", "0" * 32, "0" * 32, "kernel", "arch", "host", {})
-
-
 def _check_paths(values: dict[str, Any], unit: UnitName, node: Node, reading: Reading) -> None:
     outcome = values.get("outcome", ())
     listed = value_of(node, "outcome")
@@ -371,7 +466,11 @@ def _check_paths(values: dict[str, Any], unit: UnitName, node: Node, reading: Re
     nodes = items_of(listed) if outcome else ()
     if unit.endswith("@.service"):
         unit = UnitName(unit.replace("@.", "@instance."))
+    has_artifact = any(isinstance(rule, Artifact) for rule in outcome)
     for at, rule in enumerate(outcome):
+        if isinstance(rule, Command) and commands.ARTIFACT in rule.command and not has_artifact:
+            fault = f"{commands.ARTIFACT} stands for an artifact rule's file, and there is none"
+            reading.fault(nodes[at], f"outcome[{at}].command", fault)
         if not isinstance(rule, Artifact):
             continue
         key = f"outcome[{at}].artifact"

@@ -76,30 +76,32 @@ class Outcome(Record, frozen=True):
 # --- writing aside ---------------------------------------------------------------------------
 
 
-def write_aside(path: Path, data: bytes, mode: int = 0o640) -> None:
-    """Put `data` at `path`, all of it or nothing, durably.
+def write_aside(path: Path, data: bytes, mode: int = 0o640, *, sync: bool = True) -> None:
+    """Put `data` at `path`, all of it or nothing, durably unless `sync` is False.
 
     The name aside is unique: the daemon and a hook may write the same file at the same time, and
     under a shared name one would rename the half that the other has written so far.
     """
     aside = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
     try:
-        _write_new(aside, data, mode)
+        _write_new(aside, data, mode, sync=sync)
         aside.rename(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if sync:
+        sync_directory(path.parent)
 
 
-def _write_new(path: Path, data: bytes, mode: int) -> None:
+def _write_new(path: Path, data: bytes, mode: int, *, sync: bool) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(path, flags, mode), "wb", buffering=0) as file:
         os.fchmod(file.fileno(), mode)  # a unit's UMask= must not hide it from its readers
         view = memoryview(data)
         while view:
             view = view[file.write(view) :]
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 def sync_directory(directory: Path) -> None:

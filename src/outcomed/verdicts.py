@@ -157,6 +157,19 @@ def _result_sentence(run: Run) -> str:
             return _SENTENCES.get(other, f"systemd says {other}")
 
 
+def how_a_check_ended(result: str, status: int, why: str) -> str:
+    """What became of a check unit, from its Result= and its own word; nothing if it ended well."""
+    match result:
+        case "success" | "":
+            return ""
+        case "exit-code":
+            return f"it exited with {_status(status)}" + (f": {why}" if why else "")
+        case "signal" | "core-dump":
+            return f"it was killed by {_signal(status)}"
+        case other:
+            return _SENTENCES.get(other, f"systemd says {other}")
+
+
 def _status(status: int | None) -> str:
     return "an unknown status" if status is None else f"status {status}"
 

@@ -108,6 +108,24 @@ def test_every_key_arrives(node: Node) -> None:
                 format="gzip",
                 allow_empty=True,
                 on_filesystem="/srv/backups",
+                sha256="sidecar",
+                count=model.Count(1, 9),
+                owner="root:backup",
+                mode=0o640,
+                timeout=model.Usec(3 * model.HOUR),
+            ),
+            model.Artifact(
+                path="/srv/backups/globals.sql",
+                count=model.Count(1, 1),
+                sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            ),
+            model.Command(
+                """sh -c 'pg_restore --file=/dev/null "$0" && true' {artifact}""",
+                user="postgres",
+                timeout=model.Usec(10 * model.MINUTE),
+            ),
+            model.Command(
+                "/usr/lib/nagios/plugins/check_disk -w 20%% -c 10%% -p /srv/%p", protocol="nagios"
             ),
             model.Duration(at_least=model.Usec(180_000_000), at_most=model.Usec(5_400_000_000)),
             model.Report("sent == generated and failed == 0"),

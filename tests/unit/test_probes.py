@@ -36,7 +36,7 @@ def test_a_file_is_seen_as_it_is(tmp_path: Path) -> None:
     path = make(tmp_path / "a.gz", at=1_000.25, size=7)
     found = look(path)
     assert found.newest is not None
-    assert found == Look(str(path), 1, found.newest)
+    assert found == Look(str(path), 1, found.newest, counted=1)
     assert (found.newest.path, found.newest.size) == (str(path), 7)
     assert (found.newest.mtime, found.newest.is_coarse) == (1_000_250_000, False)
 

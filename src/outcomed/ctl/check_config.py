@@ -7,19 +7,20 @@ nothing where it cannot be asked.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from outcomed import config
+from outcomed import commands, config
 from outcomed.config import Problem
 from outcomed.ctl import systemctl
 from outcomed.ctl.options import Call
 from outcomed.ctl.term import RED, YELLOW, encode_json, safe
 from outcomed.errors import EXIT_FINE, EXIT_USAGE, UsageError
-from outcomed.model import Artifact, Job, Journal, Report, Steps
+from outcomed.model import Artifact, Command, Job, Journal, Report, Steps
 from outcomed.paths import Paths
 
 _PROPERTIES = (
@@ -138,6 +139,7 @@ def about_unit(job: Job, unit: dict[str, str]) -> Iterator[Warned]:
             yield "unit", fault, "runs by hand are judged; that none comes, nobody notices"
     yield from _about_exit_status(job, unit)
     yield from _about_paths(job, unit)
+    yield from _about_commands(job, unit)
     yield from _about_output(job, unit)
 
 
@@ -180,6 +182,19 @@ def _about_paths(job: Job, unit: dict[str, str]) -> Iterator[Warned]:
         elif unit.get("PrivateTmp", "no") != "no" and rule.path.startswith(_PRIVATE):
             fault = f"{job.unit} has a /tmp of its own ({setting}), gone when it ends"
             yield key, fault, "let the job write it elsewhere"
+
+
+def _about_commands(job: Job, unit: dict[str, str]) -> Iterator[Warned]:
+    for index, rule in enumerate(job.outcome):
+        if not isinstance(rule, Command):
+            continue
+        key = f"outcome[{index}].command"
+        program = commands.words(rule.command)[0]
+        if "%" not in program and shutil.which(program) is None:
+            yield key, f"there is no program {safe(program)} here", "the verdict will be unknown"
+        if rule.user is None and unit.get("DynamicUser") == "yes":
+            fault = f"{job.unit} has DynamicUser=, whose user is gone when it has ended"
+            yield key, fault, "say which user: it runs as"
 
 
 def _about_output(job: Job, unit: dict[str, str]) -> Iterator[Warned]:

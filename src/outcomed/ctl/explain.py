@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from outcomed import rules
 from outcomed.ctl import findings, shape, times
 from outcomed.ctl.find import Found, find, reading, under_way
 from outcomed.ctl.options import Call
@@ -84,11 +85,7 @@ def _as_judged(case: Case) -> Job | None:
     """A proof that the work existed already may be of the whole period."""
     if case.job is None or case.judgement.verdict is not Verdict.ALREADY_DONE:
         return case.job
-    rules = tuple(
-        replace(rule, written_by="period") if isinstance(rule, Artifact) else rule
-        for rule in case.job.outcome
-    )
-    return replace(case.job, outcome=rules)
+    return replace(case.job, outcome=tuple(rules.as_proof(rule) for rule in case.job.outcome))
 
 
 def _case(reader: Reader, found: Found) -> Case:

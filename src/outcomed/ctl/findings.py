@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import assert_never
 
 from outcomed.ctl import times
 from outcomed.ctl.term import DIM, GREEN, RED, YELLOW, Screen, safe, wrap
 from outcomed.model import (
     Artifact,
+    Command,
+    Count,
     Duration,
     Finding,
     Held,
@@ -54,6 +57,16 @@ def expected(rule: Rule) -> str:
             return f"a line that matches {rule.expect}"
         case Steps():
             return f"the steps {', '.join(rule.names)}, in this order"
+        case Command():
+            return "; ".join(_command_wishes(rule))
+        case _ as never:
+            assert_never(never)
+
+
+def _command_wishes(rule: Command) -> Iterator[str]:
+    yield f"{rule.command} {'says OK' if rule.protocol == 'nagios' else 'exits with 0'}"
+    yield f"within {format_duration(rule.timeout)}"
+    yield f"run as {rule.user}" if rule.user else "run as the job's own user"
 
 
 def _artifact_wishes(rule: Artifact) -> Iterator[str]:
@@ -66,10 +79,25 @@ def _artifact_wishes(rule: Artifact) -> Iterator[str]:
         yield f"at least {format_size(rule.min_size)}"
     if rule.max_size is not None:
         yield f"at most {format_size(rule.max_size)}"
+    if rule.count is not None:
+        yield _count_wish(rule.count)
     if rule.format is not None:
         yield f"whole as {rule.format}" + ("" if rule.allow_empty else " and not empty")
+    if rule.sha256 is not None:
+        yield "of the SHA-256 " + ("in its sidecar" if rule.sha256 == "sidecar" else rule.sha256)
+    if rule.owner is not None:
+        yield f"owned by {rule.owner}"
+    if rule.mode is not None:
+        yield f"of mode {rule.mode:04o}"
     if rule.on_filesystem is not None:
         yield f"on the file system of {rule.on_filesystem}"
+
+
+def _count_wish(count: Count) -> str:
+    if count.at_least == count.at_most:
+        return "one such file" if count.at_least == 1 else f"{count.at_least} such files"
+    bounds = (("at least", count.at_least), ("at most", count.at_most))
+    return " and ".join(f"{word} {limit}" for word, limit in bounds if limit is not None) + " files"
 
 
 def show(
@@ -107,6 +135,8 @@ def not_looked_at(screen: Screen, job: Job, findings: Sequence[Finding]) -> Iter
 def _evidence(finding: Finding, now: Usec) -> str:
     """What the sentence does not say already."""
     kind = finding.rule.rpartition(".")[2]
+    if kind == "command":
+        return _said(finding)
     if kind != "artifact":
         return ""
     shown = [
@@ -117,6 +147,14 @@ def _evidence(finding: Finding, now: Usec) -> str:
     return safe(", ".join(shown))
 
 
+def _said(finding: Finding) -> str:
+    """A command's output, where the sentence has not all of it."""
+    output = str(finding.evidence.get("output", "")).strip()
+    cut = finding.evidence.get("output_cut")
+    more = f" … and {format_size(cut)} more" if isinstance(cut, int) else ""
+    return safe(" ⏎ ".join(output.splitlines()) + more) if output not in finding.summary else ""
+
+
 def _shown(key: str, value: Value, now: Usec) -> str:
     match value:
         case int() if key == "mtime":
@@ -124,6 +162,8 @@ def _shown(key: str, value: Value, now: Usec) -> str:
         case int() if key == "size":
             exact = f"{value} byte{'s' if value != 1 else ''}"
             return f"{format_size(value)} ({exact})" if value >= 1024 else exact
+        case int() if key == "counted":
+            return f"{value} of them count{'s' if value == 1 else ''}"
         case int() if key == "matches":
             return f"{value} match{'es' if value != 1 else ''}"
         case _:

@@ -1,14 +1,15 @@
 """`outcomectl verify`: look at the outcome now, and say. Writes nothing.
 
-Artifacts are looked at as they are now, against the last run on record. What the run said, and how
-long it took, is as it was. So a failure that was mended shows as mended, and the verdict on the
-run stands: the ledger has one writer, and that is not us.
+Artifacts and commands are looked at as they are now, against the last run on record. What the run
+said, and how long it took, is as it was. So a failure that was mended shows as mended, and the
+verdict on the run stands: the ledger has one writer, and that is not us.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from typing import assert_never
 
 from msgspec.structs import replace
 
@@ -16,12 +17,14 @@ from outcomed import check, output, rules, verdicts
 from outcomed.ctl import findings, shape, times
 from outcomed.ctl.find import find, reading, under_way
 from outcomed.ctl.options import Call
+from outcomed.ctl.systemctl import show
 from outcomed.ctl.term import COLOR, MARK, YELLOW, encode_json, safe, say, wrap
 from outcomed.errors import EXIT_BAD, EXIT_FINE, EXIT_NO_ANSWER, OutcomedError
 from outcomed.ledger import Reader
 from outcomed.model import (
     DAY,
     Artifact,
+    Command,
     Duration,
     Finding,
     Held,
@@ -93,17 +96,19 @@ def look(job: Job, last: Judgement, period: Usec, host: Host, now: Usec) -> Judg
     )
     recorded = {one.rule: one for one in last.findings} if last.rules_hash == ident else {}
     started = last.run.started or last.at
-    window = rules.Window(run_start=started, run_end=last.run.finished or now, period_start=period)
-    found = []
-    for index, rule in enumerate(job.outcome):
-        label = rules.name(index, rule)
-        if is_proof:
-            if not isinstance(rule, Artifact):
-                continue
-            proof = replace(rule, written_by="period")
-            found.append(_look_at(proof, label, last.run, window, host))
-            continue
-        found.append(_finding(rule, label, last, window, host, recorded.get(label)))
+    window = rules.Window(
+        run_start=started, run_end=last.run.finished or now, period_start=period, looked=now
+    )
+    wanted = {
+        rules.name(index, rule): rules.as_proof(rule) if is_proof else rule
+        for index, rule in enumerate(job.outcome)
+        if not is_proof or isinstance(rule, Artifact | Command)
+    }
+    looked = _look_at(wanted, last.run, window, host)
+    found = [
+        looked[label] if label in looked else _recorded(rule, label, last, recorded.get(label))
+        for label, rule in wanted.items()
+    ]
     weighed = verdicts.weigh(job, last.run, tuple(found), already=is_proof)
     return replace(
         last,
@@ -117,17 +122,28 @@ def look(job: Job, last: Judgement, period: Usec, host: Host, now: Usec) -> Judg
     )
 
 
-def _finding(
-    rule: Rule,
-    label: str,
-    last: Judgement,
-    window: rules.Window,
-    host: Host,
-    recorded: Finding | None,
-) -> Finding:
+def _look_at(
+    wanted: dict[str, Rule], run: Run, window: rules.Window, host: Host
+) -> dict[str, Finding]:
+    """As the check unit looks, but with the rights of whoever asks."""
+    asked = {at: rule for at, rule in wanted.items() if isinstance(rule, Artifact | Command)}
+    shown = show([run.unit], ["LoadState", "User"]) if asked else None
+    known = shown is not None and shown[0].get("LoadState") == "loaded"
+    request = check.Request(
+        job=run.job,
+        run=run.id,
+        unit=run.unit,
+        invocation=run.last_invocation or "",
+        user=shown[0].get("User", "") if shown is not None and known else None,
+        window=window,
+        rules=asked,
+    )
+    return {finding.rule: finding for finding in check.findings(request, host, check.Around())}
+
+
+def _recorded(rule: Rule, label: str, last: Judgement, recorded: Finding | None) -> Finding:
+    """What of the last run does not change any more."""
     match rule:
-        case Artifact():
-            return _look_at(rule, label, last.run, window, host)
         case Duration():
             return rules.duration(rule, label, last.run)
         case Report() | Steps():
@@ -140,13 +156,10 @@ def _finding(
             if recorded is not None:
                 return recorded
             return Finding(label, Held.UNKNOWN, "no run has been looked at by this rule yet")
-
-
-def _look_at(rule: Artifact, label: str, last: Run, window: rules.Window, host: Host) -> Finding:
-    try:
-        return check.look_at(rule, label, last.unit, window, host)
-    except ValueError as error:  # a specifier that has no value here
-        return Finding(label, Held.UNKNOWN, f"{rule.path}: {error}")
+        case Artifact() | Command():
+            raise AssertionError(label)  # looked at anew
+        case _ as never:
+            assert_never(never)
 
 
 def _shown(

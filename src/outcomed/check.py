@@ -28,6 +28,7 @@ from msgspec.structs import replace
 
 from outcomed import children, commands, probes, rules, spool
 from outcomed.errors import EXIT_FINE, EXIT_NO_ANSWER, EXIT_USAGE
+from outcomed.faults import printable
 from outcomed.model import (
     SECOND,
     Artifact,
@@ -232,10 +233,10 @@ def sight(rule: Artifact, unit: UnitName, window: Window, host: Host) -> Sight:
     seen = probes.look(rule, unit, host, rules.counts_from(rule, window))
     look = replace(
         seen,
-        pattern=rules.printable(seen.pattern),
-        off_filesystem=rules.printable(seen.off_filesystem),
-        fault=rules.printable(seen.fault),
-        newest=seen.newest and replace(seen.newest, path=rules.printable(seen.newest.path)),
+        pattern=printable(seen.pattern),
+        off_filesystem=printable(seen.off_filesystem),
+        fault=printable(seen.fault),
+        newest=seen.newest and replace(seen.newest, path=printable(seen.newest.path)),
     )
     if seen.newest is None or seen.fault:
         return Sight(look)

@@ -25,12 +25,18 @@ def shown_word(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
 
 
+def printable(text: str) -> str:
+    """For one line: everything spelled out that ends it, moves a cursor or hides what follows."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def shown_path(path: Path | str) -> str:
     """A path as text that JSON and a terminal can hold, whatever bytes it is made of."""
     if (plain := str(path)).isprintable():  # surrogates are not
         return plain
-    text = os.fsencode(path).decode(errors="backslashreplace")
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return printable(os.fsencode(path).decode(errors="backslashreplace"))
 
 
 def quoted(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Protocol, assert_never
 from msgspec.structs import replace
 
 from outcomed import model, output
+from outcomed.faults import printable
 from outcomed.model import HOUR, SECOND, Finding, Held, Record, Run, Usec, Value
 from outcomed.quantities import format_duration, format_size, say_duration
 
@@ -207,13 +208,6 @@ def _digest_finding(
     said = f"{printable(digest.source)} says" if digest.source else "expected"
     fault = f"its SHA-256 is {digest.actual[:12]}…, {said} {digest.expected[:12]}…"
     return Finding(label, Held.BROKEN, f"{seen.path}: {fault}", evidence)
-
-
-def printable(text: str) -> str:
-    """For one line of an alert, and for JSON: a file's name may hold any bytes."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _age_unknown(rule: model.Artifact, seen: FileSeen, window: Window) -> str:

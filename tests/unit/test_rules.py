@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from outcomed import expressions, rules
+from outcomed.faults import printable
 from outcomed.model import (
     HOUR,
     MINUTE,
@@ -495,7 +496,7 @@ def test_a_steps_rule_takes_any_steps(
 
 @given(names)
 def test_printable_text_stays_as_it_is(text: str) -> None:
-    shown = rules.printable(text)
+    shown = printable(text)
     assert shown.isprintable()
     shown.encode()
     if set(text) <= set(string.ascii_letters):

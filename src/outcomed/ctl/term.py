@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from outcomed.faults import printable
 from outcomed.model import Klass, Record
 
 Json = Literal["short", "pretty", "off"]
@@ -84,9 +85,7 @@ def has_colors(environment: Mapping[str, str], *, is_tty: bool) -> bool:
 
 def safe(text: str) -> str:
     """The text, with everything spelled out that moves a cursor or hides what follows."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return printable(text)
 
 
 def cells(text: str) -> int:

@@ -19,6 +19,7 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -46,6 +47,7 @@ LARGEST_ANSWER = 64 << 10  # bytes that are read so that the connection can be k
 LONGEST_RETRY_AFTER = 3600 * SECOND  # a receiver's typing error must not silence it for a year
 
 _CREDENTIAL_PREFIX = "outcomed."
+_PREFIX = b"whsec_"
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 
 
@@ -294,30 +296,41 @@ def build(sink: Sink, delivery: Delivery, now: Usec, credentials: Path | None) -
         "Accept-Encoding": "identity",
     }
     if sink.secret_credential is not None:
-        key = _key(sink.secret_credential, credentials)
-        headers |= sign(key, delivery.id, now // SECOND, body)
+        keys = _keys(sink.secret_credential, credentials)
+        headers |= sign(keys, delivery.id, now // SECOND, body)
     return Request((url or "").strip(), body, headers)
 
 
-def sign(key: bytes, ident: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers of Standard Webhooks 1.0, symmetric."""
+def sign(keys: Sequence[bytes], ident: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers of Standard Webhooks 1.0, symmetric. One signature a key, so that a receiver
+    that knows the old or the new one of two is satisfied while they are exchanged."""
     signed = b"%s.%d.%s" % (ident.encode(), timestamp, body)
-    digest = hmac.digest(key, signed, hashlib.sha256)
+    digests = [hmac.digest(key, signed, hashlib.sha256) for key in keys]
     return {
         "webhook-id": ident,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        "webhook-signature": " ".join(f"v1,{base64.b64encode(one).decode()}" for one in digests),
     }
 
 
-def _key(name: str, credentials: Path | None) -> bytes:
+def _keys(name: str, credentials: Path | None) -> list[bytes]:
+    """Those of a list of whsec_ keys; else the one key that the credential is, as it stands."""
     secret = _credential(name, credentials)
-    if not secret.startswith(b"whsec_"):
-        return secret
+    if not secret.startswith(_PREFIX):
+        return [secret]
+    return [_key(word, name) for word in secret.split()]
+
+
+def _key(word: bytes, name: str) -> bytes:
     try:
-        return base64.b64decode(secret.removeprefix(b"whsec_"), validate=True)
+        key = base64.b64decode(word.removeprefix(_PREFIX), validate=True)
     except binascii.Error:
-        raise SinkError(f"credential {_file_of(name)}: what follows whsec_ is not base64") from None
+        key = b""
+    if not key or not word.startswith(_PREFIX):
+        raise SinkError(
+            f"credential {_file_of(name)}: whsec_ has to begin each key, and base64 to follow"
+        )
+    return key
 
 
 def _text(name: str, credentials: Path | None) -> str:

@@ -24,6 +24,9 @@ from outcomed.sinks import Delivered, Refused, Retry
 NOW = Usec(1_800_000_000 * SECOND)
 MESSAGE = Delivery("m1", "ops", NOW, {"specversion": "1.0", "id": "m1", "data": {"job": "ä"}})
 SECRET = "T0KEN"
+WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OLD_WHSEC = "whsec_" + base64.b64encode(b"\x00\xff key").decode()
+OTHER_WHSEC = "whsec_" + base64.b64encode(b"somebody else's").decode()
 
 
 class Receiver(ThreadingHTTPServer):
@@ -176,28 +179,59 @@ def test_the_envelope_is_the_body(receiver: Receiver, sender: sinks.Sender) -> N
 
 
 @pytest.mark.parametrize(
-    ("stored", "key"),
+    ("stored", "keys"),
     [
-        (b"plain secret\n", b"plain secret"),
-        (b"whsec_" + base64.b64encode(b"\x00\xff key") + b"\n", b"\x00\xff key"),
-        (b"ends in a newline\n\n", b"ends in a newline\n"),
+        (b"plain secret\n", [b"plain secret"]),
+        (b"ends in a newline\n\n", [b"ends in a newline\n"]),
+        (WHSEC.encode() + b"\n", [base64.b64decode(WHSEC[6:])]),
+        (f"{WHSEC} {OLD_WHSEC}".encode(), [base64.b64decode(WHSEC[6:]), b"\x00\xff key"]),
+        (f"{WHSEC}\n{OLD_WHSEC}\n".encode(), [base64.b64decode(WHSEC[6:]), b"\x00\xff key"]),
     ],
 )
 def test_it_is_signed_as_standard_webhooks_say(
-    tmp_path: Path, receiver: Receiver, sender: sinks.Sender, stored: bytes, key: bytes
+    tmp_path: Path, receiver: Receiver, sender: sinks.Sender, stored: bytes, keys: list[bytes]
 ) -> None:
     (tmp_path / "outcomed.pager-key").write_bytes(stored)
     assert sender.send(webhook(receiver.url, "pager-key"), MESSAGE, NOW) == Delivered(200)
     _, headers, body = receiver.told[0]
     assert (headers["webhook-id"], headers["webhook-timestamp"]) == ("m1", "1800000000")
-    expected = hmac.new(key, b"m1.1800000000." + body, hashlib.sha256).digest()
-    assert headers["webhook-signature"] == "v1," + base64.b64encode(expected).decode()
+    signed = [hmac.new(key, b"m1.1800000000." + body, hashlib.sha256).digest() for key in keys]
+    assert headers["webhook-signature"].split(" ") == [
+        "v1," + base64.b64encode(one).decode() for one in signed
+    ]
 
 
 def test_the_signature_is_the_one_of_the_standards_own_example() -> None:
     key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    headers = sinks.sign(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
-    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    ident, body = "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}'
+    headers = sinks.sign([key], ident, 1614265330, body)
+    assert headers == {
+        "webhook-id": ident,
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    }
+
+
+def test_the_standards_own_library_accepts_each_try_and_knows_the_repeat(
+    tmp_path: Path, receiver: Receiver, sender: sinks.Sender
+) -> None:
+    library = pytest.importorskip("standardwebhooks", reason="Debian has no package of it")
+    (tmp_path / "outcomed.k").write_text(f"{WHSEC} {OLD_WHSEC}\n")
+    answers = iter([500, 503, 200])
+    receiver.answer = lambda _: (next(answers), {})
+    now = Usec(time.time_ns() // 1000)
+    tries = [now - 120 * SECOND, now - 60 * SECOND, now]
+    outcomes = [sender.send(webhook(receiver.url, "k"), MESSAGE, Usec(at)) for at in tries]
+    assert [type(outcome) for outcome in outcomes] == [Retry, Retry, Delivered]
+    for (_, headers, body), at in zip(receiver.told, tries, strict=True):
+        for key in (WHSEC, OLD_WHSEC):
+            assert library.Webhook(key).verify(body, headers)["id"] == "m1"
+        with pytest.raises(library.WebhookVerificationError):
+            library.Webhook(WHSEC).verify(body + b" ", headers)
+        with pytest.raises(library.WebhookVerificationError):
+            library.Webhook(OTHER_WHSEC).verify(body, headers)
+        assert headers["webhook-id"] == "m1"
+        assert headers["webhook-timestamp"] == str(at // SECOND)
 
 
 def test_the_address_may_be_a_credential(
@@ -229,7 +263,9 @@ def test_the_environments_proxy_is_not_used(
     [
         (None, "No such file"),
         (b"\n", "empty"),
-        (b"whsec_T0KEN!", "not base64"),
+        (b"whsec_T0KEN!", "base64 to follow"),
+        (b"whsec_\n", "base64 to follow"),
+        (f"{WHSEC} T0KEN".encode(), "whsec_ has to begin each key"),
     ],
 )
 def test_a_credential_that_is_not_there_is_waited_for(

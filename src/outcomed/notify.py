@@ -100,6 +100,7 @@ def data(
         "verdict": judgement.verdict if judgement is not None else incident.verdict,
         "reason": judgement.reason if judgement is not None else "removed",
         "summary": judgement.summary if judgement is not None else "the job was removed",
+        "since": rfc3339(incident.opened),
         "run": run.invocation if run is not None else None,
         "slot": rfc3339(run.slot) if run is not None else None,
         "started": rfc3339(run.started) if run is not None else None,

@@ -98,6 +98,7 @@ def test_the_envelope_is_that_of_the_contract() -> None:
         "verdict": "silent-failure",
         "reason": "artifact",
         "summary": "/srv/a: no such file",
+        "since": "2026-09-21T14:13:20.123456+00:00",
         "run": INVOCATION,
         "slot": "2026-09-21T14:13:20.123456+00:00",
         "started": "2026-09-21T14:13:20.123456+00:00",

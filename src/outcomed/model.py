@@ -147,7 +147,7 @@ class Webhook(Record, frozen=True, tag="webhook", tag_field="type"):
     url: str | None = None
     url_credential: str | None = None
     secret_credential: str | None = None
-    format: Literal["json"] = "json"
+    format: Literal["json", "slack"] = "json"
     log_lines: int = 0
 
 

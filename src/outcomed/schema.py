@@ -578,14 +578,15 @@ def _credential(text: str) -> str:
 
 _SINK_TYPES = ("webhook",)
 _LATER_SINK_TYPES = ("alertmanager", "sendmail", "unit", "apprise")
-_LATER_SINK_FORMATS = ("slack", "discord", "teams", "ntfy")
+_SINK_FORMATS = ("json", "slack")
+_LATER_SINK_FORMATS = ("discord", "teams", "ntfy")
 
 _SINK: Fields = {
     "type": scalar(choice(_SINK_TYPES, _LATER_SINK_TYPES), "webhook"),
     "url": scalar(_url, "a URL"),
     "url_credential": scalar(_credential, "a credential's name"),
     "secret_credential": scalar(_credential, "a credential's name"),
-    "format": scalar(choice(("json",), _LATER_SINK_FORMATS), "json"),
+    "format": scalar(choice(_SINK_FORMATS, _LATER_SINK_FORMATS), "json"),
     "log_lines": scalar(integer(0, 20), "a number"),
 }
 
@@ -602,6 +603,13 @@ def _read_sink(node: Node, reading: Reading, key: str) -> dict[str, Any] | None:
         reading.fault(node, key, "has no type", "write type: webhook")
     elif ("url" in values) == ("url_credential" in values):
         reading.fault(node, key, "expected exactly one of url, url_credential")
+    elif values.get("format") == "slack" and "secret_credential" in values:
+        reading.fault(
+            value_of(node, "secret_credential"),
+            f"{key}.secret_credential",
+            "is not for format: slack, which checks no signature",
+            "the address is the secret there: use url_credential",
+        )
     else:
         return {name: value for name, value in values.items() if name != "type"}
     return None

@@ -19,7 +19,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -48,6 +48,8 @@ LONGEST_RETRY_AFTER = 3600 * SECOND  # a receiver's typing error must not silenc
 
 _CREDENTIAL_PREFIX = "outcomed."
 _PREFIX = b"whsec_"
+_WORD = re.compile(rb"[a-z_]{1,40}")
+_HEADERS = {"User-Agent": f"outcomed/{__version__}", "Accept-Encoding": "identity"}
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 
 
@@ -69,9 +71,10 @@ class Retry(Record, frozen=True):
 
 
 class Refused(Record, frozen=True):
-    """Never: the same message will get the same answer."""
+    """Never: the same message will get the same answer. `form`: another form of it may not."""
 
     reason: str
+    form: bool = False
 
 
 Outcome = Delivered | Retry | Refused
@@ -97,7 +100,7 @@ _STATUS: dict[int, tuple[_Fate, str]] = {
     408: (_Fate.LATER, "it waited too long for the message"),
     410: (_Fate.NEVER, "the address is gone for good"),
     413: (_Fate.NEVER, "the message is too large for it"),
-    415: (_Fate.NEVER, "it does not take CloudEvents as JSON"),
+    415: (_Fate.NEVER, "it does not take JSON of this kind"),
     422: (_Fate.NEVER, "it does not accept what the message says"),
     429: (_Fate.LATER, "it is told too much"),
     502: (_Fate.LATER, "what is behind it does not answer"),
@@ -110,6 +113,7 @@ _STATUS_CLASS: dict[int, tuple[_Fate, str]] = {
     4: (_Fate.LATER, "it does not want the message at present"),
     5: (_Fate.LATER, "it has a fault of its own"),
 }
+_FORM = frozenset({400, 413, 422})  # what is said of a message's form
 _UNHEARD_OF = (_Fate.LATER, "not an answer that HTTP knows")
 
 # What a request can raise, most particular first: the classes are each other's parents.
@@ -126,16 +130,17 @@ _TROUBLE: tuple[tuple[type[Exception], str], ...] = (
 _RAISED = tuple(kind for kind, _ in _TROUBLE)
 
 
-def judge(status: int, retry_after: Usec | None, where: str) -> Outcome:
-    """What a status means for the message."""
+def judge(status: int, retry_after: Usec | None, where: str, word: str = "") -> Outcome:
+    """What a status means for the message. `word`: what the receiver calls it."""
     fate, meaning = _STATUS.get(status) or _STATUS_CLASS.get(status // 100, _UNHEARD_OF)
+    meaning += f" ({word})" if word else ""
     match fate:
         case _Fate.TAKEN:
             return Delivered(status)
         case _Fate.LATER:
             return Retry(f"{where} answered {status}: {meaning}", retry_after, answered=True)
         case _Fate.NEVER:
-            return Refused(f"{where} answered {status}: {meaning}")
+            return Refused(f"{where} answered {status}: {meaning}", form=status in _FORM)
 
 
 # --- sending ---------------------------------------------------------------------------------
@@ -169,11 +174,20 @@ class Sender:
         self._kept = False
 
     def send(self, sink: Sink, delivery: Delivery, now: Usec) -> Outcome:
-        """Try once. A kept connection that turns out to be dead does not count as a try."""
+        """Try once, in the plainest form if the fuller one is refused: limits may have changed."""
+        outcome = self._send(sink, delivery, now, build)
+        if isinstance(outcome, Refused) and outcome.form and sink.format == "slack":
+            return self._send(sink, delivery, now, build_plain)
+        return outcome
+
+    def _send(self, sink: Sink, delivery: Delivery, now: Usec, make: _Build) -> Outcome:
+        """A kept connection that turns out to be dead does not count as a try."""
         try:
-            request = build(sink, delivery, now, self._credentials)
+            request = make(sink, delivery, now, self._credentials)
         except SinkError as error:
             return Retry(error.fault)
+        except msgspec.ValidationError as error:
+            return Refused(f"not a message that can be put into words: {error}")
         was_kept = self._kept
         outcome = self._try(request, now)
         if was_kept and isinstance(outcome, _Cut):
@@ -191,9 +205,13 @@ class Sender:
             )
         except _RAISED as error:
             return _trouble(error, where)
-        self._kept = _settle(response)
+        self._kept, answer = _settle(response)
         after = _retry_after(response.headers.get("Retry-After"), now)
-        return judge(response.status_code, after, where)
+        word = answer.decode() if request.has_word and _WORD.fullmatch(answer) else ""
+        return judge(response.status_code, after, where, word)
+
+
+_Build = Callable[[Sink, Delivery, Usec, "Path | None"], "Request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,16 +256,16 @@ def _word(error: BaseException) -> str:
             return ""
 
 
-def _settle(response: requests.Response) -> bool:
-    """Read the rest of a short answer; whether the connection can be used again.
+def _settle(response: requests.Response) -> tuple[bool, bytes]:
+    """Read the rest of a short answer; whether the connection can be used again, and the answer.
 
-    What it says is of no interest, and the status has been given: nothing here changes its fate.
+    The status has been given: nothing here changes its fate.
     """
     try:
         rest = response.raw.read(LARGEST_ANSWER + 1, decode_content=False)
-        return len(rest) <= LARGEST_ANSWER
+        return len(rest) <= LARGEST_ANSWER, rest
     except (OSError, urllib3.exceptions.HTTPError, requests.exceptions.RequestException):
-        return False  # the status counts, and the next message gets a fresh connection
+        return False, b""  # the status counts, and the next message gets a fresh connection
     finally:
         response.close()
 
@@ -281,24 +299,42 @@ class Request:
     url: str
     body: bytes
     headers: dict[str, str]
+    has_word: bool = False  # its answer is a word that says what is wrong
 
     def __repr__(self) -> str:
         return f"Request(to {host_of(self.url)}, {len(self.body)} bytes)"
 
 
 def build(sink: Sink, delivery: Delivery, now: Usec, credentials: Path | None) -> Request:
-    """The message as this sink wants it."""
-    url = sink.url if sink.url_credential is None else _text(sink.url_credential, credentials)
+    """The message as this sink wants it. msgspec.ValidationError: Slack cannot be told it."""
+    url = _address(sink, credentials)
+    if sink.format == "slack":
+        return _to_slack(url, delivery, with_blocks=True)
     body = msgspec.json.encode(delivery.event)
-    headers = {
-        "Content-Type": "application/cloudevents+json; charset=utf-8",
-        "User-Agent": f"outcomed/{__version__}",
-        "Accept-Encoding": "identity",
-    }
+    headers = _HEADERS | {"Content-Type": "application/cloudevents+json; charset=utf-8"}
     if sink.secret_credential is not None:
         keys = _keys(sink.secret_credential, credentials)
         headers |= sign(keys, delivery.id, now // SECOND, body)
-    return Request((url or "").strip(), body, headers)
+    return Request(url, body, headers)
+
+
+def build_plain(sink: Sink, delivery: Delivery, _now: Usec, credentials: Path | None) -> Request:
+    """For a Slack that does not take our blocks."""
+    return _to_slack(_address(sink, credentials), delivery, with_blocks=False)
+
+
+def _to_slack(url: str, delivery: Delivery, *, with_blocks: bool) -> Request:
+    from outcomed import slack, wording  # 3 % of the first message's time, for who has such a sink
+
+    words = wording.of(delivery.event, None)
+    body = msgspec.json.encode(slack.payload(words) if with_blocks else slack.plain(words))
+    headers = _HEADERS | {"Content-Type": "application/json; charset=utf-8"}
+    return Request(url, body, headers, has_word=True)
+
+
+def _address(sink: Sink, credentials: Path | None) -> str:
+    url = sink.url if sink.url_credential is None else _text(sink.url_credential, credentials)
+    return (url or "").strip()
 
 
 def sign(keys: Sequence[bytes], ident: str, timestamp: int, body: bytes) -> dict[str, str]:

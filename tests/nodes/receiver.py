@@ -55,6 +55,7 @@ class Receiver:
         self._requests: list[Request] = []
         self._answer = Answer()
         self._once: list[Answer] = []
+        self._rule: Callable[[Request], Answer] | None = None
         self._leader: int | None = None
         self._server: _Server | None = None
 
@@ -93,6 +94,11 @@ class Receiver:
         """Answer so from now on, or only the next `times` requests."""
         self._say(Answer(status, body, headers or {}), times)
 
+    def answer_by(self, rule: Callable[[Request], Answer]) -> None:
+        """Answer each request by what it holds, until `answer()` says otherwise."""
+        with self._changed:
+            self._rule = rule
+
     def hang(self, times: int | None = None) -> None:
         """Take requests and record them, but say nothing until `answer()` or `down()`."""
         self._say(Answer(None), times)
@@ -123,7 +129,7 @@ class Receiver:
     def _say(self, answer: Answer, times: int | None) -> None:
         with self._changed:
             if times is None:
-                self._answer, self._once = answer, []
+                self._answer, self._once, self._rule = answer, [], None
             else:
                 self._once += [answer] * times
             self._changed.notify_all()
@@ -134,6 +140,8 @@ class Receiver:
             self._requests.append(request)
             said = self._once.pop(0) if self._once else None
             self._changed.notify_all()
+            if said is None and self._rule is not None:
+                return self._rule(request)
             if said is None and self._answer.status is not None:
                 return self._answer
             if said is not None and said.status is not None:

@@ -173,5 +173,5 @@ def test_the_example_configuration_is_right_once_it_is_uncommented(tmp_path: Pat
     (tmp_path / "outcomed.yaml").write_text(text)
     loaded = config.load(Paths(config=tmp_path, runtime=tmp_path, vendor=tmp_path))
     assert loaded.problems == ()
-    assert {sink.name for sink in loaded.config.sinks} == {"ops", "local"}
+    assert {sink.name for sink in loaded.config.sinks} == {"ops", "chat", "local"}
     assert loaded.config.default_to == ("ops",)

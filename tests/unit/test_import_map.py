@@ -30,7 +30,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "schema",
         "messages",
     ),
-    "pure": ("tracker", "expressions", "rules", "verdicts", "alerts", "output", "notify"),
+    "pure": (
+        *("tracker", "expressions", "rules", "verdicts", "alerts", "output", "notify"),
+        *("wording", "slack"),
+    ),
     "sources": ("bus", "journal", "probes", "formats."),
     "ledger": ("ledger", "spool", "entry"),
     "delivery": ("delivery", "sinks"),
@@ -46,7 +49,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "pure": ("foundation",),
     "sources": ("foundation", "pure"),
     "ledger": ("foundation", "pure"),
-    "delivery": ("foundation", "ledger"),
+    "delivery": ("foundation", "pure", "ledger"),
     # Requests and answers are files, which the daemon and the check unit hand each other.
     "check": ("foundation", "pure", "sources", "ledger"),
     "hook": ("foundation", "pure", "sources", "ledger"),

@@ -20,6 +20,7 @@ import pytest
 from outcomed import __version__, sinks
 from outcomed.model import HOUR, SECOND, Delivery, Usec, Webhook
 from outcomed.sinks import Delivered, Refused, Retry
+from tests import slack as slacklike
 
 NOW = Usec(1_800_000_000 * SECOND)
 MESSAGE = Delivery("m1", "ops", NOW, {"specversion": "1.0", "id": "m1", "data": {"job": "ä"}})
@@ -40,6 +41,7 @@ class Receiver(ThreadingHTTPServer):
         self.told: list[tuple[str, dict[str, str], bytes]] = []
         self.peers: list[int] = []
         self.open: set[socket.socket] = set()
+        self.says = b"ok"
         self.answer: Callable[[dict[str, Any]], tuple[int, dict[str, str]]] = lambda _: (200, {})
 
     @property
@@ -90,9 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(self.server.says)))
         self.end_headers()
-        self.wfile.write(b"ok")
+        self.wfile.write(self.server.says)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -288,6 +290,101 @@ def test_without_credentials_at_all_it_says_so() -> None:
 @pytest.mark.parametrize("name", ["../shadow", "/etc/shadow"])
 def test_a_credentials_name_leads_nowhere_else(sender: sinks.Sender, name: str) -> None:
     assert "not a name" in reason(sender.send(Webhook("o", url_credential=name), MESSAGE, NOW))
+
+
+# --- Slack -----------------------------------------------------------------------------------
+
+
+def slack_sink(url: str) -> Webhook:
+    return Webhook("ops", url=url, format="slack")
+
+
+def test_slack_is_told_in_its_own_form(receiver: Receiver, sender: sinks.Sender) -> None:
+    assert sender.send(slack_sink(receiver.url), MESSAGE, NOW) == Delivered(200)
+    _, headers, body = receiver.told[0]
+    assert headers["Content-Type"] == "application/json; charset=utf-8"
+    assert slacklike.faults(body) == []
+    assert "delivery m1" not in json.loads(body)["text"]
+    assert "delivery\nm1" in slacklike.screen(json.loads(body), 9)
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "means", "reason_"),
+    [
+        (400, b"invalid_token", Refused, "it does not understand the message (invalid_token)"),
+        (403, b"action_prohibited", Retry, "may have been changed (action_prohibited)"),
+        (404, b"channel_not_found", Retry, "nothing is there at present (channel_not_found)"),
+        (404, b"no_service", Retry, "nothing is there at present (no_service)"),
+        (410, b"channel_is_archived", Refused, "gone for good (channel_is_archived)"),
+        (500, b"rollup_error", Retry, "a fault of its own (rollup_error)"),
+        (404, f"no such {SECRET}".encode(), Retry, "nothing is there at present"),
+        (404, b"<html>" * 20_000, Retry, "nothing is there at present"),
+    ],
+)
+def test_what_slack_answers_means(
+    receiver: Receiver,
+    sender: sinks.Sender,
+    status: int,
+    word: bytes,
+    means: type[sinks.Outcome],
+    reason_: str,
+) -> None:
+    receiver.answer, receiver.says = lambda _: (status, {}), word
+    outcome = sender.send(slack_sink(receiver.url), MESSAGE, NOW)
+    assert isinstance(outcome, means)
+    assert reason(outcome).endswith(reason_)
+
+
+def test_slack_that_is_told_too_much_says_when_to_come_back(
+    receiver: Receiver, sender: sinks.Sender
+) -> None:
+    receiver.answer, receiver.says = lambda _: (429, {"Retry-After": "30"}), b"rate_limited"
+    outcome = sender.send(slack_sink(receiver.url), MESSAGE, NOW)
+    assert isinstance(outcome, Retry)
+    assert outcome.after == 30 * SECOND
+    assert outcome.reason.endswith("it is told too much (rate_limited)")
+
+
+def test_what_another_receiver_says_is_not_repeated(
+    receiver: Receiver, sender: sinks.Sender
+) -> None:
+    receiver.answer, receiver.says = lambda _: (404, {}), b"no_service"
+    assert "no_service" not in reason(sender.send(webhook(receiver.url), MESSAGE, NOW))
+
+
+def test_slack_that_takes_no_blocks_any_more_is_told_by_text(
+    receiver: Receiver, sender: sinks.Sender
+) -> None:
+    receiver.answer = lambda message: (400 if "blocks" in message else 200, {})
+    receiver.says = b"invalid_blocks"
+    assert sender.send(slack_sink(receiver.url), MESSAGE, NOW) == Delivered(200)
+    full, plain = (json.loads(body) for _, _, body in receiver.told)
+    assert plain == {key: value for key, value in full.items() if key != "blocks"}
+
+
+def test_a_message_that_slack_refuses_in_both_forms_is_refused(
+    receiver: Receiver, sender: sinks.Sender
+) -> None:
+    receiver.answer = lambda _: (400, {})
+    assert isinstance(sender.send(slack_sink(receiver.url), MESSAGE, NOW), Refused)
+    assert len(receiver.told) == 2
+
+
+def test_a_message_that_this_version_cannot_put_into_words_is_refused(
+    receiver: Receiver, sender: sinks.Sender
+) -> None:
+    message = Delivery("m1", "ops", NOW, {"id": "m1", "data": {"state": "acknowledged"}})
+    assert "put into words" in reason(sender.send(slack_sink(receiver.url), message, NOW))
+    assert receiver.told == []
+
+
+def test_an_archived_channel_is_not_asked_twice(receiver: Receiver, sender: sinks.Sender) -> None:
+    receiver.answer = lambda _: (410, {})
+    assert isinstance(sender.send(slack_sink(receiver.url), MESSAGE, NOW), Refused)
+    assert len(receiver.told) == 1
+
+
+# --- nothing is shown ------------------------------------------------------------------------
 
 
 def test_nothing_shows_a_request(tmp_path: Path) -> None:

@@ -168,7 +168,8 @@ def _title(data: Data) -> str:
         case "test":
             return "test"
         case "resolved":
-            return _ENDED_OTHERWISE.get(data.reason, "recovered")
+            recovered = "accepted" if data.verdict is Verdict.ACCEPTED else "recovered"
+            return _ENDED_OTHERWISE.get(data.reason, recovered)
         case "reminder":
             return f"still {_fault(data)}"
         case _:

@@ -292,6 +292,11 @@ def test_facts_are_those_that_are_known(data: dict[str, Any], facts: dict[str, s
     assert dict(words(**data).facts) == facts
 
 
+def test_what_was_accepted_has_not_recovered() -> None:
+    assert words(**GOOD_RUN | {"verdict": "accepted"}).title == "accepted"
+    assert words(**GOOD_RUN).title == "recovered"
+
+
 def test_recovered_there_is_nothing_to_look_up() -> None:
     assert words(**GOOD_RUN).runbook == ""
 

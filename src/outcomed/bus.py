@@ -283,6 +283,8 @@ class LogSettings(Record, frozen=True):
     namespace: str
     burst: int
     interval: Usec
+    is_loaded: bool = True  # else these are only systemd's defaults
+    is_transient: bool = False  # the next unit of this name may have others
 
 
 class Calls:
@@ -386,7 +388,16 @@ class Calls:
             namespace=text(b"LogNamespace"),
             burst=int(self._property(unit, _SERVICE, b"LogRateLimitBurst", b"u")),
             interval=Usec(int(self._property(unit, _SERVICE, b"LogRateLimitIntervalUSec", b"t"))),
+            is_loaded=self._property(unit, _UNIT, b"LoadState", b"s") == b"loaded",
+            is_transient=bool(self._property(unit, _UNIT, b"Transient", b"b")),
         )
+
+    def tells_of_starts(self) -> bool:
+        """Whether PID 1's entries about starts and ends that went well are logged at all."""
+        level = self._ask(
+            lambda: self._bus.get_property(_SYSTEMD, _MANAGER_PATH, _MANAGER, b"LogLevel", b"s")
+        )
+        return bytes(level) in (b"info", b"debug", b"6", b"7")
 
     def timers(self, unit: UnitName) -> tuple[UnitName, ...]:
         """The timers that start this unit, as far as they are loaded."""

@@ -423,6 +423,9 @@ class Daemon:
                 job = unit.removeprefix("outcomed-check@").removesuffix(".service")
                 self.engine.check_ended(JobName(job), seen)
             return
+        if unit.startswith("systemd-journald"):
+            self.engine.journald.clear()
+            return
         self.engine.see(seen, now)
         marker = self.hooks.see(seen)
         if marker is not None:

@@ -40,6 +40,7 @@ from outcomed.model import (
     Artifact,
     BootId,
     Command,
+    Completeness,
     Config,
     Duration,
     Finding,
@@ -141,11 +142,12 @@ class Engine:
         self.jobs: dict[JobName, Watched] = {}
         self.by_unit: dict[UnitName, list[Watched]] = {}
         self.journal = journal.Journal()
-        self.journald: journal.JournaldSettings | None = None
+        self.journald: dict[str, journal.JournaldSettings] = {}  # by namespace
         self.watch: Watch | None = None
         self.turn = Turn()
         self.concluded: list[Concluded] = []
         self.catching_up = False
+        self.begins: Usec | None = None  # the journal, when the past was read
         self.gap = ""  # what is missing of the journal that was to be caught up with
         self.caught_up_at = Usec(0)  # what ended before is replayed, not witnessed
         self.progress = ledger.progress()
@@ -204,7 +206,7 @@ class Engine:
 
     def forget_settings(self) -> None:
         """systemd read its units again: nothing that was cached about them holds."""
-        self.journald = None
+        self.journald.clear()
         for watched in self.jobs.values():
             watched.log = watched.timers = None
 
@@ -338,6 +340,7 @@ class Engine:
         yield
 
     def _read_past(self, source: journal.Journal) -> Iterator[None]:
+        self.begins = source.begins()
         begin = self._cursor_time(source)
         self._follow_open_runs(source, begin)
         for number, told in enumerate(source.told_since(begin) if begin else (), 1):
@@ -511,7 +514,10 @@ class Engine:
             findings = yield from self._look(
                 watched, job, open_run, run, said, completeness, proof=False
             )
-        weighed = verdicts.weigh(job, run, findings, already=already)
+        depends = reads_output(job)
+        weighed = verdicts.weigh(
+            job, run, findings, already=already, unheard=completeness.reason if depends else ""
+        )
         summary = open_run.note if verdicts.is_skip(run) and open_run.note else weighed.summary
         self._conclude(
             watched,
@@ -527,6 +533,7 @@ class Engine:
                 rules_hash=rules_hash,
                 witness=self._witness(open_run, findings),
                 at=now_usec(),
+                output=completeness if depends or not completeness.complete else None,
             ),
             tuple(said.tail),
         )
@@ -569,7 +576,7 @@ class Engine:
 
     def _read_output(
         self, watched: Watched, open_run: Open, run: Run, fault: str
-    ) -> Generator[Wait | None, None, tuple[output.Output, output.Completeness]]:
+    ) -> Generator[Wait | None, None, tuple[output.Output, Completeness]]:
         settings = self._log_settings(watched)
         if settings is None and reads_output(watched.job):
             yield Wait(time.monotonic() + BUS_PAUSE)
@@ -580,17 +587,31 @@ class Engine:
         if limit is not None and watched.windows is None and begin is not None:
             begin = Usec(begin - limit.interval)  # the first look: what came before counts too
         said.windows = watched.windows = watched.windows or {}
-        if run.invocation is None or run.started is None or begin is None:
-            return said, output.Completeness("the run never began")
+        if run.invocation is None:
+            return said, Completeness("the run never began")
+        if run.started is None or begin is None:
+            return said, Completeness("when the run began is not known")
         source = self._journal()
-        if settings is not None and settings.namespace:
-            fault = (yield from self._synchronize(settings.namespace)) or fault
-            source = journal.Journal(settings.namespace)
+        namespace = settings.namespace if settings is not None else ""
+        if namespace:
+            fault = (yield from self._synchronize(namespace)) or fault
+            source = journal.Journal(namespace)
+        # Of a run that is read back, PID 1's entries are how it was found; only the last may have
+        # been shown by systemd alone.
+        words = reads_output(watched.job) and not namespace
+        words = words and (
+            not self._is_past(open_run) or watched.track.runs[-1].key == open_run.key
+        )
         starts = (one.attempts[0].started for one in watched.track.runs)
         later = min((at for at in starts if at is not None and at > run.started), default=None)
         own = (run.started, later)
         try:
-            yield from self._scan(source, said, open_run, run.unit, begin, own)
+            yield from self._scan(source, said, open_run, run.unit, begin, own, words=words)
+            if said.dropped:
+                fault = fault or f"journald dropped {said.dropped} messages of this run"
+            if reads_output(watched.job):
+                fault = fault or self._incomplete(said, settings)
+                fault = fault or self._lost(source, said, run.started, namespace, words=words)
         except JournalError as error:
             fault = error.fault
         finally:
@@ -601,7 +622,7 @@ class Engine:
         later = later or said.next_run  # the bus may be slower than journald
         soon = later is not None and run.finished is not None and later < run.finished + SECOND
         strayed = "the next run began before all of its lines were read" if soon else ""
-        return said, output.Completeness(fault or self._incomplete(said, settings), strayed)
+        return said, Completeness(fault, strayed)
 
     def _scan(
         self,
@@ -611,10 +632,17 @@ class Engine:
         unit: UnitName,
         begin: Usec,
         own: tuple[Usec, Usec | None],
+        *,
+        words: bool,
     ) -> Steps:
         invocations = [one.invocation for one in open_run.attempts if one.invocation is not None]
-        for number, item in enumerate(source.lines(unit, invocations, begin, own), 1):
-            take_item(said, item)
+        items = source.lines(unit, invocations, begin, own, words=words)
+        for number, item in enumerate(items, 1):
+            if isinstance(item, journal.Halt):
+                ended = open_run.last.ended
+                said.halted |= own[0] <= item.at and (ended is None or item.at <= ended)
+            else:
+                take_item(said, item)
             if isinstance(item, journal.Line) and not item.own and item.at >= own[0]:
                 said.next_run = said.next_run or item.at
             if number % SLICE == 0:
@@ -631,9 +659,12 @@ class Engine:
     def _log_settings(self, watched: Watched) -> LogSettings | None:
         if watched.log is None and reads_output(watched.job):
             try:
-                watched.log = self.calls.log_settings(watched.job.unit)
+                settings = self.calls.log_settings(watched.job.unit)
             except BusError:
-                return None  # a unit file that is gone: completeness says so
+                return None
+            if settings.is_transient or not settings.is_loaded:
+                return settings  # the next unit of this name may have others
+            watched.log = settings
         return watched.log
 
     def _rate_limit(self, settings: LogSettings | None) -> output.RateLimit | None:
@@ -645,7 +676,7 @@ class Engine:
         """
         if settings is None:
             return None
-        journald = self._journald_settings()
+        journald = self._journald_settings(settings.namespace)
         usual = output.RateLimit(burst=journald.burst, interval=journald.interval)
         own = output.RateLimit(
             burst=settings.burst or usual.burst, interval=settings.interval or usual.interval
@@ -656,21 +687,52 @@ class Engine:
             burst=min(own.burst, usual.burst), interval=max(own.interval, usual.interval)
         )
 
-    def _journald_settings(self) -> journal.JournaldSettings:
+    def _journald_settings(self, namespace: str) -> journal.JournaldSettings:
         # Asked for anew each time: a reload may come while an output is being read.
-        if self.journald is None:
-            self.journald = journal.journald_settings()
-        return self.journald
+        if namespace not in self.journald:
+            if self.watch is not None:
+                self.watch.add(journal.journald_unit(namespace))  # started again, it has read them
+            self.journald[namespace] = journal.journald_settings(namespace)
+        return self.journald[namespace]
 
     def _incomplete(self, said: output.Output, settings: LogSettings | None) -> str:
         """Why silence in the output proves nothing; empty if it does."""
-        if said.dropped:
-            return f"journald dropped {said.dropped} messages of this run"
-        if settings is None:
+        if settings is None or not settings.is_loaded:
             return "the unit's settings for its output are not known"
         if said.limit_reached:
             return f"{said.lines} lines reached journald's rate limit, more may have been dropped"
-        return incomplete_by_settings(settings, self._journald_settings())
+        return incomplete_by_settings(settings, self._journald_settings(settings.namespace))
+
+    def _lost(
+        self,
+        source: journal.Journal,
+        said: output.Output,
+        started: Usec,
+        namespace: str,
+        *,
+        words: bool,
+    ) -> str:
+        """Whether the journal may have lost what lay between the run's start and its end: a file
+        of it damaged or removed, a disk that was full, journald stopped."""
+        if said.halted:
+            return "journald was stopped while it ran, and no later line of it is there"
+        if namespace:
+            return "" if source.begins() is not None else f"the journal of {namespace} is empty"
+        if words and said.begun and said.over:
+            return ""
+        if words and (said.begun is not None or said.over or self._systemd_tells()):
+            what = "end" if said.begun else "start"
+            return f"systemd's entry about its {what} is not in the journal, which has lost a part"
+        begins = source.begins() if words else self.begins
+        if begins is None or begins > started:
+            return "the journal does not reach back to its start"
+        return ""
+
+    def _systemd_tells(self) -> bool:
+        try:
+            return self.calls.tells_of_starts()
+        except BusError:
+            return True
 
     # --- rules --------------------------------------------------------------------------------
 
@@ -681,7 +743,7 @@ class Engine:
         open_run: Open,
         run: Run,
         said: output.Output,
-        completeness: output.Completeness,
+        completeness: Completeness,
         *,
         proof: bool,
     ) -> Generator[Wait | None, None, tuple[Finding, ...]]:
@@ -941,10 +1003,13 @@ def _is_over(seen: Seen) -> bool:
     return tracker.phase(seen.active, seen.sub) is Phase.ENDED
 
 
-def take_item(said: output.Output, item: journal.Line | journal.Drop) -> None:
+def take_item(said: output.Output, item: journal.Line | journal.Drop | journal.Word) -> None:
     """Feed one journal entry into the scan."""
     if isinstance(item, journal.Drop):
         said.dropped += item.number
+        return
+    if isinstance(item, journal.Word):
+        said.word(item.what, last=item.last)
         return
     said.count(item.at, item.priority)
     if not item.own:
@@ -954,7 +1019,7 @@ def take_item(said: output.Output, item: journal.Line | journal.Drop) -> None:
     elif item.report is not None:
         said.take_report(item.report)
     else:
-        said.line(item.message)
+        said.line(item.message, streamed=item.streamed)
 
 
 def reads_output(job: Job) -> bool:
@@ -985,8 +1050,8 @@ def compile_patterns(job: Job) -> dict[str, Callable[[bytes], bool]]:
     return {name: compile_pattern(text).search for name, text in texts.items()}
 
 
-_TO_JOURNAL = frozenset({"journal", "journal+console", "kmsg", "kmsg+console", "inherit"})
-_INFO = 6
+_TO_JOURNAL = frozenset({"journal", "journal+console", "kmsg", "kmsg+console"})
+_LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info")  # and debug
 
 
 def incomplete_by_settings(settings: LogSettings, journald: journal.JournaldSettings) -> str:
@@ -995,12 +1060,21 @@ def incomplete_by_settings(settings: LogSettings, journald: journal.JournaldSett
         return "LogLevelMax= of the unit keeps lines from the journal"
     if settings.has_filters:
         return "LogFilterPatterns= of the unit keeps lines from the journal"
-    if settings.stdout not in _TO_JOURNAL or settings.stderr not in _TO_JOURNAL:
-        return f"the unit's output goes to {settings.stdout}, not to the journal"
+    if where := _elsewhere(settings):
+        return f"{where}, not to the journal"
     if journald.storage == "none":
         return "journald keeps nothing (Storage=none)"
-    if journald.max_level_store not in ("debug", "7", "info", "6"):
-        return f"journald keeps only {journald.max_level_store} (MaxLevelStore=)"
+    if journald.max_level_store in (*_LEVELS, *map(str, range(len(_LEVELS)))):
+        return f"journald keeps nothing below {journald.max_level_store} (MaxLevelStore=)"
+    return ""
+
+
+def _elsewhere(settings: LogSettings) -> str:
+    """Which of a unit's outputs goes where the journal does not hear it."""
+    if settings.stdout not in _TO_JOURNAL:
+        return f"its output goes to {settings.stdout} (StandardOutput=)"
+    if settings.stderr not in _TO_JOURNAL and settings.stderr != "inherit":
+        return f"its errors go to {settings.stderr} (StandardError=)"
     return ""
 
 

@@ -23,6 +23,7 @@ from outcomed.errors import JournalError
 from outcomed.model import BootId, InvocationId, Record, UnitName, Usec
 from outcomed.tracker import Told, What
 
+JOURNALD = "systemd-journald.service"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 # systemd/sd-messages.h
@@ -38,6 +39,7 @@ WHAT = {
 }
 EARLY = 1_000_000  # how much older than its run's start a line may be
 DROPPED = "a596d6fe7bfa4994828e72309e95d61e"  # SD_MESSAGE_JOURNAL_DROPPED
+STOPPED = "d93fb3c9c24d451a97cea615ce59c00b"  # SD_MESSAGE_JOURNAL_STOPPED
 
 
 class Line(Record, frozen=True):
@@ -49,12 +51,30 @@ class Line(Record, frozen=True):
     message: bytes
     step: bytes | None = None
     report: bytes | None = None
+    streamed: bool = False  # printed, not sent
 
 
 class Drop(Record, frozen=True):
     """journald says that it dropped messages of the run."""
 
     number: int
+
+
+class Halt(Record, frozen=True):
+    """journald itself stopped. Restarted, it takes up the streams that it had; stopped and
+    started, it does not."""
+
+    at: Usec
+
+
+class Word(Record, frozen=True):
+    """One of PID 1's entries about an attempt of the run."""
+
+    what: What
+    last: bool  # of the run's last attempt
+
+
+Item = Line | Drop | Halt | Word
 
 
 class Journal:
@@ -96,6 +116,15 @@ class Journal:
             self.close()
             raise JournalError(f"the journal cannot be read: {error}") from error
         return self._reader
+
+    def begins(self) -> Usec | None:
+        """When the oldest entry was written; None in an empty journal."""
+        reader = self._fresh()
+        try:
+            reader.seek_head()
+            return Usec(reader._get_realtime()) if reader._next() else None
+        except OSError as error:
+            raise JournalError(f"the journal cannot be read: {error}") from error
 
     def tail(self) -> tuple[str, BootId, Usec] | None:
         """Cursor, boot and time of the newest entry; None in an empty journal."""
@@ -161,8 +190,11 @@ class Journal:
         invocations: Sequence[InvocationId],
         begin: Usec,
         own: tuple[Usec, Usec | None],
-    ) -> Iterator[Line | Drop]:
-        """The unit's lines since `begin`, those of these invocations marked as own.
+        *,
+        words: bool = False,
+    ) -> Iterator[Item]:
+        """The unit's lines since `begin`, those of these invocations marked as own; with `words`,
+        what PID 1 says of these invocations between them.
 
         journald looks the invocation up when it reads a line. A unit that ended just before is
         gone by then, and its last lines carry no id at all (one short run in twelve): what came
@@ -172,11 +204,12 @@ class Journal:
         their id, may be older.
         """
         begun, later = Usec(begin - EARLY), own[1]
-        yield from self._lines(unit, invocations, begin, own, begun, later)
+        last = invocations[-1:] if words else ()
+        yield from self._lines(unit, invocations, begin, own, begun, later, last)
         if later is not None:
             # The next run has begun. Of what came since, only what carries an id of this one is its
             # own; the journal's index finds that, and the rest is counted when its turn comes.
-            yield from self._lines(unit, invocations, begin, own, later, None)
+            yield from self._lines(unit, invocations, begin, own, later, None, last)
 
     def _lines(
         self,
@@ -186,7 +219,8 @@ class Journal:
         own: tuple[Usec, Usec | None],
         since: Usec,
         until: Usec | None,
-    ) -> Iterator[Line | Drop]:
+        last: Sequence[InvocationId],
+    ) -> Iterator[Item]:
         reader = self._fresh()
         reader.add_match(f"_SYSTEMD_UNIT={unit}")
         for invocation in invocations if since == own[1] else ():
@@ -196,6 +230,14 @@ class Journal:
         reader.add_match(f"MESSAGE_ID={DROPPED}")
         for invocation in invocations:
             reader.add_match(f"OBJECT_SYSTEMD_INVOCATION_ID={invocation}")
+        reader.add_disjunction()
+        reader.add_match("_TRANSPORT=driver")
+        reader.add_match(f"MESSAGE_ID={STOPPED}")
+        if last:
+            reader.add_disjunction()
+            reader.add_match("_PID=1")
+            for invocation in invocations:
+                reader.add_match(f"INVOCATION_ID={invocation}")
         wanted = frozenset(invocation.encode() for invocation in invocations)
         unit_bytes = unit.encode()
         for entry in _entries(reader, since, until):
@@ -204,7 +246,12 @@ class Journal:
                 if line.own or line.at >= begin:
                     yield line
             elif entry.get("_TRANSPORT") == b"driver":
-                yield Drop(_number(entry.get("N_DROPPED"), 1))
+                if entry.get("MESSAGE_ID") == STOPPED.encode():
+                    yield Halt(Usec(reader._get_realtime()))
+                else:
+                    yield Drop(_number(entry.get("N_DROPPED"), 1))
+            elif (what := WHAT.get(_first(entry.get("MESSAGE_ID")))) is not None:
+                yield Word(what, _text(entry, "INVOCATION_ID") in last)
 
 
 def _entries(reader: Any, begin: Usec, end: Usec | None = None) -> Iterator[dict[str, Any]]:
@@ -259,6 +306,7 @@ def _line(
         message=message,
         step=step,
         report=report,
+        streamed=entry.get("_TRANSPORT") == b"stdout",
     )
 
 
@@ -344,15 +392,23 @@ class JournaldSettings(Record, frozen=True):
     interval: Usec = Usec(30_000_000)
 
 
-def journald_settings() -> JournaldSettings:
-    """The configuration in force, drop-ins included, as systemd itself merges it."""
+def journald_unit(namespace: str) -> UnitName:
+    return UnitName(f"systemd-journald@{namespace}.service" if namespace else JOURNALD)
+
+
+def journald_settings(namespace: str = "") -> JournaldSettings:
+    """The configuration in force, drop-ins included, as systemd itself merges it.
+
+    A namespace's journald has a configuration of its own, and nothing of the main one's.
+    """
     import subprocess  # once a reload, and only where a rule reads output
 
     from outcomed.quantities import parse_duration
 
+    name = f"journald@{namespace}" if namespace else "journald"
     try:
         answer = subprocess.run(
-            ["systemd-analyze", "--no-pager", "cat-config", "systemd/journald.conf"],
+            ["systemd-analyze", "--no-pager", "cat-config", f"systemd/{name}.conf"],
             capture_output=True,
             check=False,
             timeout=10,

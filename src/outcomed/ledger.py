@@ -22,6 +22,7 @@ from outcomed.alerts import Standing
 from outcomed.errors import LedgerError
 from outcomed.model import (
     BootId,
+    Completeness,
     Delivery,
     Finding,
     Incident,
@@ -125,6 +126,7 @@ class Body(Record, frozen=True):
     report: dict[str, Value] = msgspec.field(default_factory=dict)
     rules_hash: str = ""
     witness: str = "live"
+    output: Completeness | None = None
 
 
 class Progress(Record, frozen=True):
@@ -421,6 +423,7 @@ class Ledger:
                 judgement.report,
                 judgement.rules_hash,
                 judgement.witness,
+                judgement.output,
             )
         )
         sample = self._samples.get(run.job) or self._take_sample(run.job, run, body)
@@ -750,6 +753,7 @@ def _one(
             "report": parts.report,
             "rules_hash": parts.rules_hash,
             "witness": parts.witness,
+            "output": parts.output,
             "at": at,
         },
         Judgement,

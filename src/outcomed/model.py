@@ -256,6 +256,17 @@ class Run(Record, frozen=True):
     command: str | None = None  # ExecStartPre, … when it was not the main process that failed
 
 
+class Completeness(Record, frozen=True):
+    """Whether silence in a run's output means anything; if not, why not."""
+
+    reason: str = ""  # empty: complete
+    strayed: str = ""  # why what is missing here may stand under the next run's id
+
+    @property
+    def complete(self) -> bool:
+        return not self.reason
+
+
 class Judgement(Record, frozen=True):
     """A verdict on a run, with all that was known when it was reached."""
 
@@ -269,6 +280,7 @@ class Judgement(Record, frozen=True):
     rules_hash: str = ""
     witness: Literal["live", "replayed", "late", "by-hand"] = "live"
     at: Usec = Usec(0)
+    output: Completeness | None = None  # None: no rule depends on it, nobody looked
 
 
 class Incident(Record, frozen=True):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from outcomed.model import STEP_LIMIT, Record, Usec, Value
+from outcomed.tracker import What
 
 MARKER = b"OUTCOME "
 TAIL_LINES = 20
@@ -37,16 +38,8 @@ class RateLimit(Record, frozen=True):
         return self.burst == 0 or self.interval == 0
 
 
-class Completeness(Record, frozen=True):
-    """Whether silence in the output means anything; if not, why not."""
-
-    reason: str = ""  # empty: complete
-    strayed: str = ""  # why what is missing here may stand under the next run's id
-
-    @property
-    def complete(self) -> bool:
-        return not self.reason
-
+_BEGINS = frozenset({What.STARTING, What.STARTED})
+_ENDS = frozenset({What.ENDED_WELL, What.FAILED, What.START_FAILED})
 
 # journald counts emergencies to critical as one group, and informational apart from debug.
 _GROUP = (0, 0, 0, 1, 2, 3, 4, 5)
@@ -80,6 +73,19 @@ class Output:
     limit_reached: bool = False
     next_run: Usec | None = None  # the first line of the unit that is a later run's
     windows: Windows = field(default_factory=dict)
+    begun: bool | None = None  # whether the first that PID 1 says of the run is its start
+    over: bool = False  # whether PID 1 says that its last attempt ended
+    halted: bool = False  # journald stopped, and no stream of the run is known to have survived it
+
+    def word(self, what: What, *, last: bool) -> None:
+        """Take one of PID 1's entries about an attempt of the run, in the journal's order.
+
+        Not for what they say: where they are missing, output of that time may be missing too.
+        """
+        is_end = what in _ENDS or (what is What.STARTED and self.begun is not None)
+        if self.begun is None:
+            self.begun = what in _BEGINS
+        self.over = self.over or (last and is_end)
 
     def count(self, at: Usec, priority: int) -> None:
         """Count a line of the unit, of this run or of an earlier one, against the limit."""
@@ -93,9 +99,11 @@ class Output:
         if number + 1 >= self.limit.burst:
             self.limit_reached = True
 
-    def line(self, message: bytes) -> None:
-        """Take one of the run's own lines."""
+    def line(self, message: bytes, *, streamed: bool = True) -> None:
+        """Take one of the run's own lines; what was printed was `streamed` to journald."""
         self.lines += 1
+        if streamed:
+            self.halted = False
         self.tail.append(decode(message))
         if message.startswith(MARKER):
             self.take_report(message[len(MARKER) :])

@@ -10,7 +10,7 @@ from typing import Protocol, assert_never
 
 from msgspec.structs import replace
 
-from outcomed import model, output
+from outcomed import model
 from outcomed.faults import printable
 from outcomed.model import HOUR, SECOND, Finding, Held, Record, Run, Usec, Value
 from outcomed.quantities import format_duration, format_size, say_duration
@@ -369,7 +369,7 @@ def report(
     label: str,
     said: Mapping[str, Value],
     faults: list[str],
-    completeness: output.Completeness,
+    completeness: model.Completeness,
 ) -> Finding:
     """An expression over what the job stated; a statement that is missing breaks it."""
     from outcomed import expressions  # simpleeval, and only for jobs that have such a rule
@@ -401,7 +401,7 @@ def _brief(value: Value) -> str:
 
 
 def steps(
-    rule: model.Steps, label: str, reached: Sequence[str], completeness: output.Completeness
+    rule: model.Steps, label: str, reached: Sequence[str], completeness: model.Completeness
 ) -> Finding:
     """Every step of the rule, in its order. What else was reached in between does not matter."""
     last = printable(reached[-1]) if reached else None
@@ -422,7 +422,7 @@ def steps(
 
 
 def journal(
-    rule: model.Journal, label: str, line: str | None, completeness: output.Completeness
+    rule: model.Journal, label: str, line: str | None, completeness: model.Completeness
 ) -> Finding:
     """`line` is the first of the run's lines that matched, or None."""
     evidence: dict[str, Value] = {} if line is None else {"line": line[:200]}

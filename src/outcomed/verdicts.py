@@ -50,8 +50,16 @@ def result_finding(run: Run) -> Finding:
     return Finding("result", held, _result_sentence(run), evidence)
 
 
-def weigh(job: model.Job, run: Run, findings: tuple[Finding, ...], *, already: bool) -> Weighed:
-    """The verdict on a run that has ended. `findings` are the rules' that were looked at."""
+def weigh(
+    job: model.Job,
+    run: Run,
+    findings: tuple[Finding, ...],
+    *,
+    already: bool,
+    unheard: str = "",
+) -> Weighed:
+    """The verdict on a run that has ended. `findings` are the rules' that were looked at;
+    `unheard` is why the run may have said what nobody heard."""
     if is_skip(run):
         return Weighed(Verdict.SKIPPED, run.result or "condition", _result_sentence(run))
     if run.result == "lost":
@@ -60,10 +68,12 @@ def weigh(job: model.Job, run: Run, findings: tuple[Finding, ...], *, already: b
         return _weigh_proof(findings)
     if run.result != "success":
         return Weighed(Verdict.FAILED, run.result or "failed", _result_sentence(run))
-    return _weigh_findings(job, run, findings)
+    return _weigh_findings(job, run, findings, unheard)
 
 
-def _weigh_findings(job: model.Job, run: Run, findings: tuple[Finding, ...]) -> Weighed:
+def _weigh_findings(
+    job: model.Job, run: Run, findings: tuple[Finding, ...], unheard: str
+) -> Weighed:
     broken = [finding for finding in findings if finding.state is Held.BROKEN]
     if broken and run.exit_status is None and _status_could_matter(job):
         return Weighed(
@@ -71,6 +81,12 @@ def _weigh_findings(job: model.Job, run: Run, findings: tuple[Finding, ...]) -> 
             "exit-status",
             f"{broken[0].summary}; its exit status was not witnessed, it may have said that the "
             "work existed already",
+        )
+    if broken and unheard and any(way.journal is not None for way in job.already_done):
+        return Weighed(
+            Verdict.UNKNOWN,
+            "output",
+            f"{broken[0].summary}; it may have said that the work existed already: {unheard}",
         )
     if broken:
         return Weighed(Verdict.SILENT_FAILURE, _reason(broken[0]), _sentence(broken))

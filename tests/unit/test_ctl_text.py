@@ -49,6 +49,7 @@ Invocation: 0005c0ffeec0ffeec0ffeec0ffee0000
      Ended: Sun 2026-11-22 04:10:04 CET; 14h ago, ran 4s
     Result: success (status 0)
     Judged: Sun 2026-11-22 04:10:04 CET; 14h ago; seen as it happened
+    Output: incomplete: journald dropped 3 messages of this run
      Alert: critical, opened Sun 2026-11-22 04:10:04 CET; 14h ago
 
 Rules

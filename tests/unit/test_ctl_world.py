@@ -27,6 +27,7 @@ from outcomed.model import (
     Alerts,
     Artifact,
     BootId,
+    Completeness,
     Duration,
     Finding,
     Held,
@@ -123,6 +124,7 @@ class World:
         report: Mapping[str, Value] | None = None,
         rules: str | None = None,
         witness: str = "live",
+        output: Completeness | None = None,
     ) -> Judgement:
         """The daemon's turn at the end of a run, alerts included."""
         judgement = Judgement(
@@ -136,6 +138,7 @@ class World:
             rules_hash=rules_hash(job) if rules is None else rules,
             witness=witness,  # type: ignore[arg-type]
             at=Usec((run.finished or NOW) + 5_000),
+            output=output,
         )
         change = alerts.decide(
             self.standings.get(job.name, Standing()), judgement, job.alerts, job.severity
@@ -188,7 +191,8 @@ class World:
             "size": 48_128,
             "mtime": began + SECOND,
         }
-        gap = "no line matches dump complete; journald dropped 3 messages of this run"
+        lost = "journald dropped 3 messages of this run"
+        gap = f"no line matches dump complete; {lost}"
         return self.judge(
             BACKUP,
             self.run(BACKUP, began),
@@ -207,6 +211,7 @@ class World:
             ),
             steps=("dump",),
             report={"tables": 0},
+            output=Completeness(lost),
         )
 
     def sent_invoices(self, began: Usec, **facts: Value) -> Judgement:

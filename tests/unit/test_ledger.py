@@ -12,15 +12,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from outcomed import ledger
 from outcomed.alerts import Standing
 from outcomed.errors import LedgerError
-from outcomed.ledger import Ledger, Progress, Reader, Turn
+from outcomed.ledger import Body, Ledger, Progress, Reader, Turn
 from outcomed.model import (
     BootId,
+    Completeness,
     Delivery,
     Finding,
     Held,
@@ -110,6 +112,7 @@ def judgement(job: str = "backup", number: int = 0) -> Judgement:
         report={"sent": sent, "generated": sent, "failed": 0},
         rules_hash=fingerprint(job.encode()),
         at=Usec(one.started + 1_234_600_000),
+        output=Completeness(),
     )
 
 
@@ -678,3 +681,22 @@ def test_a_turn_is_committed_durably_many_times_a_second(path: Path) -> None:
         for number in range(50):
             book.commit(Turn(judgements=[judgement(number=number)]))
         print(f"{50 / (time.monotonic() - began):.0f} commits a second")
+
+
+@pytest.mark.parametrize(
+    "output", [None, Completeness(), Completeness("journald dropped 3"), Completeness("", "next")]
+)
+def test_completeness_of_the_output_is_kept_with_the_verdict(
+    tmp_path: Path, output: Completeness | None
+) -> None:
+    one = replace(judgement(), output=output)
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        ledger.commit(Turn(judgements=[one]))
+    with Reader(tmp_path / "ledger.db") as reader:
+        (stored,) = reader.history(one.run.job, 1)
+    assert stored.judgement == one
+
+
+def test_body_of_a_verdict_from_before_completeness_was_kept_can_be_read() -> None:
+    old = b'{"reason":"held","summary":"fine","steps":["dump"],"witness":"live"}'
+    assert msgspec.json.decode(old, type=Body).output is None

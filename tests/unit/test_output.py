@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outcomed import output
-from outcomed.model import SECOND, Usec
-from outcomed.output import Completeness, Output, RateLimit
+from outcomed.model import SECOND, Completeness, Usec
+from outcomed.output import Output, RateLimit
+from outcomed.tracker import What
 
 LIMIT = RateLimit(burst=3, interval=Usec(30 * SECOND))
 
@@ -197,3 +198,43 @@ def test_without_a_limit_none_is_reached(limit: RateLimit | None) -> None:
 def test_complete_is_what_has_no_reason_not_to_be() -> None:
     assert Completeness().complete
     assert not Completeness("journald dropped 3 messages").complete
+
+
+@pytest.mark.parametrize(
+    ("words", "begun", "over"),
+    [
+        ([], None, False),
+        # A oneshot unit, one with RemainAfterExit=, and a simple one that is done when it starts.
+        ([What.STARTING, What.ENDED_WELL, What.STARTED], True, True),
+        ([What.STARTING, What.STARTED], True, True),
+        ([What.STARTED, What.ENDED_WELL], True, True),
+        ([What.STARTING, What.PROCESS_ENDED, What.FAILED, What.START_FAILED], True, True),
+        ([What.STARTING], True, False),
+        ([What.STARTED], True, False),
+        ([What.ENDED_WELL, What.STARTED], False, True),
+        ([What.FAILED], False, True),
+    ],
+)
+def test_words_of_systemd_show_which_end_of_a_run_the_journal_has_lost(
+    words: list[What], begun: bool | None, over: bool
+) -> None:
+    found = Output({}, None)
+    for word in words:
+        found.word(word, last=True)
+    assert (found.begun, found.over) == (begun, over)
+
+
+def test_end_of_an_attempt_that_was_not_the_last_is_not_the_runs() -> None:
+    found = Output({}, None)
+    for word in (What.STARTING, What.FAILED):
+        found.word(word, last=False)
+    found.word(What.STARTING, last=True)
+    assert (found.begun, found.over) == (True, False)
+
+
+def test_stream_that_survived_a_stop_of_journald_takes_the_doubt_away() -> None:
+    found = Output({}, None, halted=True)
+    found.line(b"sent, not printed", streamed=False)
+    assert found.halted
+    found.line(b"printed")
+    assert not found.halted

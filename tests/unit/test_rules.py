@@ -17,6 +17,7 @@ from outcomed.model import (
     SECOND,
     Artifact,
     BootId,
+    Completeness,
     Duration,
     Finding,
     Held,
@@ -32,7 +33,6 @@ from outcomed.model import (
     Usec,
     Value,
 )
-from outcomed.output import Completeness
 from outcomed.rules import COARSE, TICK, FileSeen, Look, Window
 
 START = Usec(1_790_000_000_000_000)

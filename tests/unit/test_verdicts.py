@@ -211,3 +211,13 @@ def test_failed_comes_before_silent_failure_before_unknown_before_verified(
     assert weighed.summary
     assert "None" not in weighed.summary
     assert not weighed.summary.endswith(".")
+
+
+def test_broken_rule_is_unknown_where_the_word_for_already_done_may_not_have_been_heard() -> None:
+    heard = verdicts.weigh(BY_STATUS, run(), (BROKEN,), already=False)
+    assert heard.verdict is Verdict.SILENT_FAILURE
+    unheard = verdicts.weigh(BY_STATUS, run(), (BROKEN,), already=False, unheard="lines were lost")
+    assert (unheard.verdict, unheard.reason) == (Verdict.UNKNOWN, "output")
+    assert "lines were lost" in unheard.summary
+    plain = verdicts.weigh(PLAIN, run(), (BROKEN,), already=False, unheard="lines were lost")
+    assert plain.verdict is Verdict.SILENT_FAILURE

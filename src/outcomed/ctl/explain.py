@@ -188,6 +188,7 @@ def _facts(case: Case, call: Call) -> Iterator[tuple[str, str]]:
         yield "Attempts", f"{run.attempts}, the last is what counts"
     yield "Result", _result(run)
     yield "Judged", f"{times.since(case.judgement.at, now)}; {_WITNESS[case.judgement.witness]}"
+    yield "Output", _output(case.judgement)
     incident = case.incident
     if incident is not None:
         end = "" if incident.closed is None else f", closed {times.since(incident.closed, now)}"
@@ -196,6 +197,16 @@ def _facts(case: Case, call: Call) -> Iterator[tuple[str, str]]:
         began = case.running.started
         when = f", since {times.since(began, now)}" if began is not None else ""
         yield "Running", f"the next run is under way{when}"
+
+
+def _output(judgement: Judgement) -> str:
+    """Whether what it did not say proves anything."""
+    known = judgement.output
+    if known is None:
+        return "not looked at, no rule depends on it"
+    if not known.complete:
+        return f"incomplete: {known.reason}"
+    return f"complete, unless a last line strayed: {known.strayed}" if known.strayed else "complete"
 
 
 def _started_by(run: Run) -> str:

@@ -8,6 +8,7 @@ from outcomed.ledger import JobRow, Stored
 from outcomed.model import (
     SECOND,
     BootId,
+    Completeness,
     Incident,
     JobName,
     Judgement,
@@ -29,6 +30,7 @@ def run(judgement: Judgement) -> dict[str, Any]:
         "findings": [shown_finding(finding) for finding in judgement.findings],
         "steps": list(judgement.steps),
         "report": dict(judgement.report),
+        "output": _output(judgement.output),
         "witness": judgement.witness,
         "judged": rfc3339(judgement.at),
     }
@@ -49,6 +51,13 @@ def _facts(one: Run) -> dict[str, Any]:
         "exit_status": one.exit_status,
         "attempts": one.attempts,
     }
+
+
+def _output(known: Completeness | None) -> dict[str, Any]:
+    """Whether what a run did not say proves anything; null where nobody looked."""
+    if known is None:
+        return {"complete": None, "reason": None}
+    return {"complete": known.complete, "reason": known.reason or known.strayed or None}
 
 
 def job(row: JobRow, under_way: Run | None) -> dict[str, Any]:
@@ -80,6 +89,7 @@ def _never_ran(row: JobRow) -> dict[str, Any]:
         "findings": [],
         "steps": [],
         "report": {},
+        "output": _output(None),
         "witness": None,
         "judged": None,
     }

@@ -13,7 +13,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from outcomed import check, output, rules, verdicts
+from outcomed import check, rules, verdicts
 from outcomed.ctl import findings, shape, times
 from outcomed.ctl.find import find, reading, under_way
 from outcomed.ctl.options import Call
@@ -25,6 +25,7 @@ from outcomed.model import (
     DAY,
     Artifact,
     Command,
+    Completeness,
     Duration,
     Finding,
     Held,
@@ -148,7 +149,7 @@ def _recorded(rule: Rule, label: str, last: Judgement, recorded: Finding | None)
             return rules.duration(rule, label, last.run)
         case Report() | Steps():
             is_gap = recorded is not None and recorded.state is Held.UNKNOWN
-            whole = output.Completeness("its output was incomplete" if is_gap else "")
+            whole = Completeness("its output was incomplete" if is_gap else "")
             if isinstance(rule, Steps):
                 return rules.steps(rule, label, last.steps, whole)
             return rules.report(rule, label, last.report, [], whole)

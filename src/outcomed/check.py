@@ -54,6 +54,10 @@ MEMORY = 512 << 20  # bytes a reader may use, also where no cgroup limits it
 READER = "outcomed-check"  # whom a reader of foreign bytes becomes
 
 
+# What decoding a file raises that was damaged or is not ours.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 class Request(Record, frozen=True):
     """Rules of one run that the daemon does not look at itself, by their label.
 
@@ -119,9 +123,10 @@ def answer_path(job: JobName, paths: Paths = PATHS) -> Path:
 def is_asked(request: Request, paths: Paths = PATHS) -> bool:
     """Whether this very request lies there: then a check that runs is about it."""
     try:
-        return request_path(request.job, paths).read_bytes() == _encode(request)
-    except OSError:
+        lying = msgspec.json.decode(request_path(request.job, paths).read_bytes(), type=Request)
+    except (OSError, *UNREADABLE):
         return False
+    return _name_of(lying) == _name_of(request)
 
 
 def ask(request: Request, paths: Paths = PATHS) -> None:
@@ -137,9 +142,14 @@ def read_answer(request: Request, paths: Paths = PATHS) -> tuple[Finding, ...]:
     """The findings for this request, as far as there are any."""
     try:
         answer = msgspec.json.decode(answer_path(request.job, paths).read_bytes(), type=Answer)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (OSError, *UNREADABLE):
         return ()
-    return answer.findings if answer.request == _name_of(_encode(request)) else ()
+    return answer.findings if answer.request == _name_of(request) else ()
+
+
+def is_answered(request: Request, paths: Paths = PATHS) -> bool:
+    """Whether every rule of it has its finding."""
+    return {one.rule for one in read_answer(request, paths)} >= request.rules.keys()
 
 
 def patience(request: Request) -> float:
@@ -158,8 +168,9 @@ def forget(job: JobName, paths: Paths = PATHS) -> None:
 _encode = msgspec.json.encode
 
 
-def _name_of(request: bytes) -> str:
-    return fingerprint(request)
+def _name_of(request: Request) -> str:
+    """Without its times: what the journal says of them after a restart differs by a little."""
+    return fingerprint(_encode(replace(request, window=Window(Usec(0), Usec(0), Usec(0)))))
 
 
 # --- looking ---------------------------------------------------------------------------------
@@ -436,19 +447,18 @@ def _environment(request: Request, path: str | None) -> dict[str, str]:
 def run(job: JobName, paths: Paths = PATHS) -> int:
     """Answer the request that lies there."""
     try:
-        data = request_path(job, paths).read_bytes()
-        request = msgspec.json.decode(data, type=Request)
+        request = msgspec.json.decode(request_path(job, paths).read_bytes(), type=Request)
     except FileNotFoundError:
         print(f"<4>no request for {job}, nothing to look at", file=sys.stderr)
         return EXIT_NO_ANSWER
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         print(f"<3>{request_path(job, paths)}: {error}", file=sys.stderr)
         return EXIT_NO_ANSWER
     request = replace(request, window=replace(request.window, looked=Usec(time.time_ns() // 1000)))
     found: list[Finding] = []
     for finding in findings(request, this_host(), _around()):
         found.append(finding)
-        answer = _encode(Answer(_name_of(data), tuple(found)))
+        answer = _encode(Answer(_name_of(request), tuple(found)))
         try:
             spool.write_aside(answer_path(job, paths), answer, 0o600, sync=False)
         except OSError as error:

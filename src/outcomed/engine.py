@@ -882,7 +882,7 @@ class Engine:
             rules=asked,
         )
         fault = yield from self._start_check(watched, request, unit)
-        if not fault:
+        if not fault and not check.is_answered(request, self.paths):
             wait = Wait(time.monotonic() + check.patience(request), check=watched.job.name)
             while not wait.done and time.monotonic() < wait.until:
                 yield wait
@@ -909,8 +909,11 @@ class Engine:
                 if self.watch is None:
                     raise BusError("the system bus is gone")
                 self.watch.add(unit)
-                if check.is_asked(request, self.paths) and self._runs(unit):
-                    return ""  # the daemon before this one has asked, and it is at it
+                # The daemon before this one may have asked, and was not there for the answer.
+                if check.is_answered(request, self.paths) or (
+                    check.is_asked(request, self.paths) and self._runs(unit)
+                ):
+                    return ""
                 check.ask(request, self.paths)
                 # Whatever it is at is of no interest any more: an earlier run's request.
                 self.calls.restart(unit)

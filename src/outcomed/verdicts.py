@@ -103,7 +103,7 @@ def _weigh_proof(findings: tuple[Finding, ...]) -> Weighed:
         return Weighed(
             Verdict.UNPROVEN,
             "already-done",
-            "it said that the work exists already, and no artifact rule proves it",
+            "it said that the work exists already, and no rule proves it",
         )
     for state, verdict in (
         (Held.BROKEN, Verdict.SILENT_FAILURE),

@@ -79,6 +79,7 @@ FULL_PACKAGES = (
     "python3-setuptools",
     "scdoc",
     # to test it
+    "monitoring-plugins-basic",
     "python3-hypothesis",
     "python3-pytest",
     "python3-pytest-xdist",

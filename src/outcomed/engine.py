@@ -59,7 +59,7 @@ from outcomed.model import (
     run_id,
 )
 from outcomed.paths import Paths
-from outcomed.specifiers import Host
+from outcomed.specifiers import Host, expand
 from outcomed.tracker import Open, Phase, Seen, Told, Track
 
 SLICE = 500  # lines of output read before the other jobs have their turn: some 5 ms
@@ -124,6 +124,7 @@ class Watched:
     log: LogSettings | None = None
     last_check: InvocationId | None = None  # the check unit's, whose end was seen
     patterns: dict[str, Callable[[bytes], bool]] | None = None
+    past: tuple[rules.Earlier, ...] | None = None  # newest first; None: not asked for yet
 
 
 class Engine:
@@ -162,6 +163,7 @@ class Engine:
         known = self.jobs.get(job.name)
         if known is not None and known.track.unit == job.unit:
             known.job, known.rules_hash, known.patterns, known.log = job, rules_hash, None, None
+            known.past = None
             return known
         # Starts that lie before this moment were either judged, or are found by asking.
         track = Track(job=job.name, unit=job.unit, last_start=monotonic_usec())
@@ -553,6 +555,7 @@ class Engine:
         watched.standing = change.standing
         watched.last_judged = run.last_invocation
         watched.last_finished = max(watched.last_finished, run.finished or 0)
+        self._remember(watched, judgement)
         watched.track = watched.track.without(open_run.key)
         turn = self.turn
         turn.runs.pop(run.id, None)
@@ -765,7 +768,7 @@ class Engine:
                     seen = probes.look(rule, run.unit, self.host, since)
                     findings[label] = rules.artifact(rule, label, seen, window, None)
                 case Duration():
-                    findings[label] = rules.duration(rule, label, run)
+                    findings[label] = rules.duration(rule, label, run, window.past)
                 case Report():
                     findings[label] = rules.report(
                         rule, label, said.report, said.faults, completeness
@@ -843,7 +846,38 @@ class Engine:
             run_end=run.finished or now_usec(),
             period_start=period,
             looked=now_usec(),
+            past=self._past(watched, run) if rules.median_reach(watched.job) else (),
         )
+
+    def _past(self, watched: Watched, run: Run) -> tuple[rules.Earlier, ...]:
+        """The good runs before this one: what we remember, or for an older one the ledger does."""
+        began = rules.began(run, now_usec())
+        known = watched.past
+        if known is None:
+            known = watched.past = self._good_past(watched, None)
+        if known and began < known[0].began:
+            older = {one.began: one for one in self._good_past(watched, began)}
+            known = tuple((older | {one.began: one for one in known}).values())
+        return rules.past_before(known, began)
+
+    def _good_past(self, watched: Watched, before: Usec | None) -> tuple[rules.Earlier, ...]:
+        found = self.ledger.good_runs(watched.job.name, rules.median_reach(watched.job), before)
+        return rules.past_of(found, watched.track.unit, self._measured(watched))
+
+    def _measured(self, watched: Watched) -> list[str]:
+        unit = watched.track.unit
+        return rules.measured_patterns(watched.job, lambda path: expand(path, unit, host=self.host))
+
+    def _remember(self, watched: Watched, judgement: Judgement) -> None:
+        """What the next run is measured against. Not committed yet, so the ledger lacks it."""
+        if watched.past is None:
+            return
+        began = rules.began(judgement.run, judgement.at)
+        entry = rules.earlier(judgement, self._measured(watched))
+        kept = [one for one in watched.past if one.began != began]
+        kept += [entry] if entry is not None else []
+        kept.sort(key=lambda one: one.began, reverse=True)
+        watched.past = tuple(kept[: rules.median_reach(watched.job)])
 
     def _early(self, watched: Watched, run: Run) -> Usec:
         """How long before its start a file may be the run's.
@@ -1095,5 +1129,6 @@ def encode_state(watched: Watched, judgement: Judgement | None, under_way: Run |
         "under_way": under_way.invocation if under_way else None,
         "incident": incident.id if incident else None,
         "since": notify.rfc3339(incident.opened) if incident else None,
+        "medians": rules.medians(judgement) if judgement else {},
     }
     return msgspec.json.encode(shown) + b"\n"

@@ -36,6 +36,7 @@ from outcomed.model import (
     UnitName,
     Usec,
     Value,
+    Verdict,
     run_id,
 )
 
@@ -488,6 +489,10 @@ class Ledger:
         """The judgements after this one, in order."""
         return _stored(self._db, "WHERE seq > ? ORDER BY seq", (seq,))
 
+    def good_runs(self, job: JobName, limit: int, before: Usec | None = None) -> list[Judgement]:
+        """The newest runs of a job whose verdict stands as good, newest first."""
+        return _good_runs(self._db, job, limit, before)
+
     def previous_slot(self, job: JobName, before: Usec) -> Usec | None:
         """The newest elapse before this instant that one of the job's runs answered."""
         rows = self._db.execute(
@@ -593,6 +598,10 @@ class Reader:
             " UNION SELECT run FROM attempt WHERE invocation BETWEEN ? AND ?) ORDER BY seq",
             (low, high, low, high),
         )
+
+    def good_runs(self, job: JobName, limit: int, before: Usec | None = None) -> list[Judgement]:
+        """The newest runs of a job whose verdict stands as good, newest first."""
+        return _good_runs(self._db, job, limit, before)
 
     def incidents(self, job: JobName, limit: int) -> list[Incident]:
         rows = self._db.execute(
@@ -728,6 +737,29 @@ def _stored(db: sqlite3.Connection, where: str, values: Iterable[Any]) -> list[S
         tuple(values),
     )
     return [_one(*row) for row in rows]
+
+
+LOOK_BACK = 1000  # runs; what a job did before is no measure of what it does
+
+
+def _good_runs(
+    db: sqlite3.Connection, job: JobName, limit: int, before: Usec | None
+) -> list[Judgement]:
+    """A later verdict of a run stands in the place of its first.
+
+    CROSS JOIN keeps the order of the loops, so that the search ends with the last one wanted.
+    """
+    rows = db.execute(
+        "SELECT name, sample, seq, at, verdict, verdict.body, run.body FROM"
+        " (SELECT n FROM run WHERE job = (SELECT n FROM job WHERE name = ?) AND open IS NULL"
+        " AND (?2 IS NULL OR started < ?2) ORDER BY n DESC LIMIT ?) AS newest"
+        " CROSS JOIN run USING (n) CROSS JOIN verdict ON verdict.run = run.n"
+        " CROSS JOIN job ON job.n = run.job"
+        " WHERE seq = (SELECT max(seq) FROM verdict AS later WHERE later.run = run.n)"
+        " AND verdict IN (?, ?) LIMIT ?",
+        (job, before, LOOK_BACK, Verdict.VERIFIED, Verdict.ACCEPTED, limit),
+    )
+    return [_one(*row).judgement for row in rows]
 
 
 def _open_runs(db: sqlite3.Connection) -> list[Run]:

@@ -53,6 +53,14 @@ class Count(Record, frozen=True):
     at_most: int | None = None
 
 
+class Median(Record, frozen=True):
+    """How far from the median of the job's last `of` good runs; one factor at least."""
+
+    of: int
+    at_least: float | None = None
+    at_most: float | None = None
+
+
 class Artifact(Record, frozen=True, tag="artifact", tag_field="rule"):
     """A file that the run has to leave behind. Sizes are bytes."""
 
@@ -60,6 +68,7 @@ class Artifact(Record, frozen=True, tag="artifact", tag_field="rule"):
     written_by: Literal["run", "period", "any"] = "run"
     min_size: int | None = None
     max_size: int | None = None
+    size_vs_median: Median | None = None
     format: str | None = None
     allow_empty: bool = False
     on_filesystem: str | None = None
@@ -75,6 +84,7 @@ class Duration(Record, frozen=True, tag="duration", tag_field="rule"):
 
     at_least: Usec | None = None
     at_most: Usec | None = None
+    vs_median: Median | None = None
 
 
 class Report(Record, frozen=True, tag="report", tag_field="rule"):

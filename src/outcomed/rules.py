@@ -5,14 +5,28 @@ A rule that could not look says `unknown`, with the reason, and never guesses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, assert_never
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple, Protocol, assert_never
 
 from msgspec.structs import replace
 
 from outcomed import model
 from outcomed.faults import printable
-from outcomed.model import HOUR, SECOND, Finding, Held, Record, Run, Usec, Value
+from outcomed.model import (
+    HOUR,
+    SECOND,
+    Finding,
+    Held,
+    Judgement,
+    Median,
+    Record,
+    Run,
+    UnitName,
+    Usec,
+    Value,
+    Verdict,
+)
 from outcomed.quantities import format_duration, format_size, say_duration
 
 # The kernel stamps files with the tick that has passed, up to 10 ms before now; a file system
@@ -22,6 +36,8 @@ COARSE = 2 * SECOND
 # How far the clock of a file server may be ahead. What is further ahead would be the newest match
 # for ever, whatever later runs write.
 AHEAD = HOUR
+# So many good runs make a median; with fewer, everything that a run does is as usual.
+LEARNT = 3
 
 
 class FileSeen(Record, frozen=True):
@@ -78,14 +94,25 @@ class ReadResult(Protocol):
     def evidence(self) -> Mapping[str, Value]: ...
 
 
+class Earlier(Record, frozen=True):
+    """What an earlier run took and left behind, that stands as good."""
+
+    began: Usec
+    duration: Usec | None = None
+    sizes: tuple[tuple[str, int], ...] = ()  # by the pattern of the artifact
+    accepted: bool = False  # a person said that this is right: the past begins anew with it
+
+
 class Window(Record, frozen=True):
-    """The time in which an artifact has to be written to count for this run."""
+    """What a run is measured against: the time in which an artifact has to be written to count
+    for it, and what the job did before."""
 
     run_start: Usec  # 0: not known
     run_end: Usec
     period_start: Usec
     early: Usec = Usec(0)  # so long before its start a file may be the run's
     looked: Usec = Usec(0)  # when somebody looks, about; 0: not known
+    past: tuple[Earlier, ...] = ()  # newest first
 
 
 def name(index: int, rule: model.Rule) -> str:
@@ -113,6 +140,12 @@ def artifact(
     evidence |= {"path": seen.path, "size": seen.size, "mtime": seen.mtime}
     if rule.count is not None:
         evidence["counted"] = look.counted
+    usual = _NOT_MEASURED
+    if rule.size_vs_median is not None:
+        usual = _measured(rule.size_vs_median, seen.size, _sizes(window, pattern), format_size)
+        evidence |= usual.figures("size", 1)
+        if pattern != seen.path:
+            evidence["pattern"] = pattern  # what the next run finds the size by
     if read is not None:
         evidence |= read.evidence
     untold = _age_unknown(rule, seen, window)
@@ -122,6 +155,7 @@ def artifact(
         _age_fault(rule, seen, window)
         or (f"{seen.path}: {printable(look.off_filesystem)}" if look.off_filesystem else "")
         or _size_fault(rule, seen)
+        or (f"{seen.path}: {format_size(seen.size)}, {usual.fault}" if usual.fault else "")
         or _count_fault(rule, look.counted, pattern)
         or _owner_fault(rule, seen)
     )
@@ -132,10 +166,11 @@ def artifact(
         if unmatched is not None:
             return unmatched
     if rule.format is None:
-        return Finding(label, Held.HELD, f"{seen.path}: {format_size(seen.size)}", evidence)
+        held = f"{seen.path}: {format_size(seen.size)}{usual.remark}"
+        return Finding(label, Held.HELD, held, evidence)
     if read is None:
         return Finding(label, Held.UNKNOWN, f"{seen.path}: nobody read it", evidence)
-    return _read_finding(rule, label, seen, read, evidence)
+    return _read_finding(rule, label, seen, read, evidence, usual.remark)
 
 
 def as_proof(rule: model.Rule) -> model.Rule:
@@ -261,11 +296,12 @@ def _read_finding(
     seen: FileSeen,
     read: ReadResult,
     evidence: dict[str, Value],
+    remark: str,
 ) -> Finding:
     if read.state == "unreadable":  # it may be good: the reader has limits of its own
         return Finding(label, Held.UNKNOWN, f"{seen.path}: {read.summary}", evidence)
     if read.state == "whole" or (read.state == "empty" and rule.allow_empty):
-        held = f"{seen.path}: {format_size(seen.size)}, {read.summary}"
+        held = f"{seen.path}: {format_size(seen.size)}, {read.summary}{remark}"
         return Finding(label, Held.HELD, held, evidence)
     return Finding(label, Held.BROKEN, f"{seen.path}: {read.summary}", evidence)
 
@@ -347,7 +383,7 @@ def _program(text: str) -> str:
     return text.split(maxsplit=1)[0].rpartition("/")[2]
 
 
-def duration(rule: model.Duration, label: str, run: Run) -> Finding:
+def duration(rule: model.Duration, label: str, run: Run, past: Sequence[Earlier] = ()) -> Finding:
     """Neither two seconds instead of twenty minutes, nor the other way round."""
     if run.duration is None:
         return Finding(label, Held.UNKNOWN, "how long it ran is not known", {})
@@ -361,7 +397,151 @@ def duration(rule: model.Duration, label: str, run: Run) -> Finding:
         if ran == say_duration(rule.at_most):
             ran = format_duration(run.duration)
         return Finding(label, Held.BROKEN, f"ran {ran}, expected at most {most}", evidence)
-    return Finding(label, Held.HELD, f"ran {ran}", evidence)
+    if rule.vs_median is None:
+        return Finding(label, Held.HELD, f"ran {ran}", evidence)
+    known = [one.duration for one in past if one.duration is not None]
+    usual = _measured(rule.vs_median, run.duration, known, say_duration)
+    evidence |= usual.figures("s", SECOND)
+    if usual.fault:
+        return Finding(label, Held.BROKEN, f"ran {ran}, {usual.fault}", evidence)
+    return Finding(label, Held.HELD, f"ran {ran}{usual.remark}", evidence)
+
+
+# --- the job's own past ----------------------------------------------------------------------
+
+
+def earlier(judgement: Judgement, patterns: Sequence[str]) -> Earlier | None:
+    """What later runs are measured against, if this verdict stands; nothing if it is not good."""
+    if judgement.verdict not in (Verdict.VERIFIED, Verdict.ACCEPTED):
+        return None
+    left = [one.evidence for one in judgement.findings if one.rule.endswith(".artifact")]
+    sizes = ((pattern, _size_of(pattern, left)) for pattern in map(printable, patterns))
+    run = judgement.run
+    return Earlier(
+        began=began(run, judgement.at),
+        duration=run.duration,
+        sizes=tuple((pattern, size) for pattern, size in sizes if size is not None),
+        accepted=judgement.verdict is Verdict.ACCEPTED,
+    )
+
+
+def past_of(
+    judgements: Iterable[Judgement], unit: UnitName, patterns: Sequence[str]
+) -> tuple[Earlier, ...]:
+    """What another unit did under the job's name was never this job's."""
+    entries = (earlier(one, patterns) for one in judgements if one.run.unit == unit)
+    return tuple(entry for entry in entries if entry is not None)
+
+
+def median_reach(job: model.Job) -> int:
+    """How many good runs back the job's medians are taken of; 0 without any."""
+    medians = [
+        rule.vs_median if isinstance(rule, model.Duration) else rule.size_vs_median
+        for rule in job.outcome
+        if isinstance(rule, model.Duration | model.Artifact)
+    ]
+    return max((median.of for median in medians if median is not None), default=0)
+
+
+def measured_patterns(job: model.Job, expand: Callable[[str], str]) -> list[str]:
+    """The patterns of the artifacts whose size is compared."""
+    return [
+        expand(rule.path)
+        for rule in job.outcome
+        if isinstance(rule, model.Artifact) and rule.size_vs_median is not None
+    ]
+
+
+def began(run: Run, judged: Usec) -> Usec:
+    """What puts a job's runs in their order."""
+    return run.started or run.finished or judged
+
+
+def medians(judgement: Judgement) -> dict[str, dict[str, Value]]:
+    """What a run was measured against, by rule. An accepted one was the first of a new past."""
+    figures = {
+        one.rule: {key: one.evidence[key] for key in one.evidence if key.startswith("median_")}
+        for one in judgement.findings
+        if judgement.verdict is not Verdict.ACCEPTED
+    }
+    return {rule: found for rule, found in figures.items() if found}
+
+
+def _size_of(pattern: str, left: Sequence[Mapping[str, Value]]) -> int | None:
+    """By the pattern, not by the rule's place in the file, which may have been another."""
+    named = [each for each in left if each.get("pattern", each.get("path")) == pattern]
+    found = named or [
+        each
+        for each in left
+        if "pattern" not in each and _matches(str(each.get("path", "")), pattern)
+    ]
+    sizes = (each.get("size") for each in found)
+    return next((size for size in sizes if isinstance(size, int)), None)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    parts, wanted = path.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+
+
+def past_before(known: Sequence[Earlier], began: Usec) -> tuple[Earlier, ...]:
+    """What there was when this run began, newest first, back to what a person accepted last."""
+    before = sorted(
+        (one for one in known if one.began < began), key=lambda one: one.began, reverse=True
+    )
+    first = next((at for at, one in enumerate(before) if one.accepted), len(before))
+    return tuple(before[: first + 1])
+
+
+class _Measured(NamedTuple):
+    """What came of a comparison: what is wrong, what is to be remarked where nothing is."""
+
+    fault: str = ""
+    remark: str = ""
+    median: int | None = None
+    ratio: float | None = None
+    runs: int = 0
+
+    def figures(self, quantity: str, unit: int) -> dict[str, Value]:
+        found: dict[str, Value] = {"median_runs": self.runs}
+        if self.median is not None:
+            found[f"median_{quantity}"] = self.median / unit if unit > 1 else self.median
+        if self.ratio is not None:
+            found["of_median"] = self.ratio
+        return found
+
+
+_NOT_MEASURED = _Measured()
+
+
+def _sizes(window: Window, pattern: str) -> list[int]:
+    found = (dict(one.sizes).get(pattern) for one in window.past)
+    return [size for size in found if size is not None]
+
+
+def _measured(
+    rule: Median, value: int, past: Sequence[int], show: Callable[[int], str]
+) -> _Measured:
+    known = past[: rule.of]
+    if len(known) < LEARNT:
+        return _Measured(remark=f", learning, {len(known)} of {LEARNT}", runs=len(known))
+    median = _median(known)
+    ratio = float(f"{value / median:.3g}") if median else None
+    which = f"the median of {len(known)} runs, {show(median)}"
+    fault = ""
+    if rule.at_least is not None and value < rule.at_least * median:
+        fault = f"expected at least {rule.at_least:g} times {which}"
+    elif rule.at_most is not None and value > rule.at_most * median:
+        fault = f"expected at most {rule.at_most:g} times {which}"
+    remark = f", {ratio:g} times {which}" if ratio is not None else f", as is {which}"
+    return _Measured(fault, remark, median, ratio, len(known))
+
+
+def _median(values: Sequence[int]) -> int:
+    """`statistics` loads fractions and decimal, which the daemon would keep."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) // 2
 
 
 def report(

@@ -26,6 +26,7 @@ from outcomed.model import (
     Job,
     JobName,
     Journal,
+    Median,
     Report,
     Rule,
     Sink,
@@ -70,6 +71,41 @@ _DURATION = scalar(as_duration, "a duration such as 1h 30min")
 _SIZE = scalar(as_size, "a size such as 500M")
 _PATTERN = scalar(as_pattern, "a regular expression")
 _PATH = scalar(as_path, "an absolute path")
+
+
+def _factor(low: float, high: float, expected: str) -> Reader:
+    """A run that is as those before is to hold: so 1 lies within `low` to `high`."""
+
+    def convert(text: str) -> float:
+        is_number = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text)
+        if is_number and low <= float(text) <= high and float(text) > 0:
+            return float(text)
+        percent = re.fullmatch(r"([0-9]{1,6}) ?%", text)
+        hint = f"write {int(percent[1]) / 100:g}" if percent else None
+        raise Fault(f"expected {expected}, got {shown(text)}", hint)
+
+    return scalar(convert, expected)
+
+
+def _median(of: int) -> Reader:
+    """`of` is how many runs it is taken of where the file does not say."""
+    fields = {
+        "of": scalar(integer(3, 100), "a number"),
+        "at_least": _factor(0, 1, "a factor above 0 and up to 1, such as 0.5"),
+        "at_most": _factor(1, 1000, "a factor from 1 to 1000, such as 3"),
+    }
+
+    def read(node: Node, reading: Reading, key: str) -> Median | None:
+        values = mapping(node, reading, key, fields)
+        if values is None or not is_sound(values):
+            return None
+        if values.keys().isdisjoint(("at_least", "at_most")):
+            reading.fault(node, key, "expected at_least, at_most or both")
+            return None
+        return Median(**{"of": of, **values})
+
+    return group(read)
+
 
 _FORMATS = ("gzip", "zstd", "xz", "bzip2", "tar", "pg_dump")
 _LATER_FORMATS = ("zip", "json", "sqlite", "pg_custom")
@@ -126,6 +162,7 @@ _ARTIFACT: Fields = {
     "written_by": scalar(choice(("run", "period", "any")), "run, period or any"),
     "min_size": _SIZE,
     "max_size": _SIZE,
+    "size_vs_median": _median(of=7),
     "format": scalar(choice(_FORMATS, _LATER_FORMATS), "a format such as gzip"),
     "allow_empty": scalar(as_boolean, "true or false"),
     "on_filesystem": _PATH,
@@ -135,7 +172,6 @@ _ARTIFACT: Fields = {
     "mode": scalar(_mode, "a mode such as 0640"),
     "timeout": scalar(_timeout, "a duration such as 2h"),
 }
-_LATER_ARTIFACT = frozenset({"size_vs_median"})
 
 
 def _read_artifact(
@@ -150,13 +186,13 @@ def _read_artifact(
 
 
 def _read_duration(node: Node, reading: Reading, key: str) -> Duration | None:
-    fields = {"at_least": _DURATION, "at_most": _DURATION}
-    values = mapping(node, reading, key, fields, later=("vs_median",))
+    fields = {"at_least": _DURATION, "at_most": _DURATION, "vs_median": _median(of=14)}
+    values = mapping(node, reading, key, fields)
     if values is None or not is_sound(values):
         return None
     low, high = values.get("at_least"), values.get("at_most")
-    if low is None and high is None:
-        reading.fault(node, key, "expected at_least, at_most or both")
+    if not values:
+        reading.fault(node, key, "expected at_least, at_most or vs_median")
     elif high == 0:
         reading.fault(value_of(node, "at_most"), f"{key}.at_most", "no run is over in no time")
     elif low is not None and high is not None and low > high:
@@ -244,11 +280,8 @@ _RULES: dict[str, Reader] = {
     "journal": group(_read_journal),
     "steps": group(_read_steps),
 }
-# What belongs to a rule beside its kind: the keys, and those of a later version.
-_BESIDE: dict[str, tuple[Fields, frozenset[str]]] = {
-    "artifact": (_ARTIFACT, _LATER_ARTIFACT),
-    "command": (_COMMAND, frozenset()),
-}
+# What belongs to a rule beside its kind.
+_BESIDE: dict[str, Fields] = {"artifact": _ARTIFACT, "command": _COMMAND}
 
 
 def _read_rule(node: Node, reading: Reading, key: str) -> Rule | None:
@@ -273,8 +306,7 @@ def _read_rule(node: Node, reading: Reading, key: str) -> Rule | None:
         what = "an absolute path" if kind == "artifact" else "a program and its arguments"
         reading.fault(name, f"{key}.{kind}", f"expected {what}, got nothing")
         return None
-    fields, later = _BESIDE[kind]
-    siblings = mapping(rest, reading, f"{key}.{kind}", fields, later=later) or {}
+    siblings = mapping(rest, reading, f"{key}.{kind}", _BESIDE[kind]) or {}
     if kind == "artifact":
         return _read_artifact(rule, siblings, rest, reading, key)
     return Command(rule, **siblings) if rule is not FAULTY and is_sound(siblings) else None
@@ -286,7 +318,7 @@ def _refuse_kinds(node: Node, kinds: list[str], reading: Reading, key: str) -> N
         reading.fault(node, key, fault, "begin each rule with '- ' of its own")
         return
     given = [name.value for name, _ in node.value]
-    owner = next((kind for kind, (fields, _) in _BESIDE.items() if {*given} & {*fields}), None)
+    owner = next((kind for kind, fields in _BESIDE.items() if {*given} & {*fields}), None)
     if owner is not None:
         what = "PATH" if owner == "artifact" else "PROGRAM"
         hint: str | None = f"{given[0]} belongs below '- {owner}: {what}'"

@@ -105,6 +105,7 @@ def test_every_key_arrives(node: Node) -> None:
                 written_by="period",
                 min_size=500 * 1024**2,
                 max_size=3 * 1024**4 // 2,
+                size_vs_median=model.Median(of=30, at_least=0.5, at_most=3),
                 format="gzip",
                 allow_empty=True,
                 on_filesystem="/srv/backups",
@@ -127,7 +128,11 @@ def test_every_key_arrives(node: Node) -> None:
             model.Command(
                 "/usr/lib/nagios/plugins/check_disk -w 20%% -c 10%% -p /srv/%p", protocol="nagios"
             ),
-            model.Duration(at_least=model.Usec(180_000_000), at_most=model.Usec(5_400_000_000)),
+            model.Duration(
+                at_least=model.Usec(180_000_000),
+                at_most=model.Usec(5_400_000_000),
+                vs_median=model.Median(of=14, at_most=2.5),
+            ),
             model.Report("sent == generated and failed == 0"),
             model.Journal(never="ERROR|partial"),
             model.Journal(expect="dump complete"),

@@ -24,11 +24,13 @@ from outcomed.model import (
     AlreadyDone,
     Artifact,
     Delivery,
+    Duration,
     Finding,
     Held,
     Job,
     JobName,
     Journal,
+    Median,
     UnitName,
     Usec,
     Verdict,
@@ -150,6 +152,25 @@ def test_verify_sees_what_was_mended_since(world: World, asker: Asker, tmp_path:
     assert "On record it stays silent-failure" in out
     os.utime(artifact, ns=(moment - 10**12, moment - 10**12))
     assert code(asker, "verify db-backup") == 1, "written before this run"
+
+
+def test_verify_measures_by_the_jobs_own_past(world: World, asker: Asker, tmp_path: Path) -> None:
+    artifact = tmp_path / "shop-web1-20261122.sql.gz"
+    artifact.write_bytes(b"x" * 600)
+    moment = (NIGHT + SECOND) * 1000
+    os.utime(artifact, ns=(moment, moment))
+    usual = Median(of=7, at_least=0.5)
+    slow = Duration(vs_median=usual)
+    world.know(replace(BACKUP, outcome=(slow,)))
+    said = " ".join(asker.types("verify db-backup")[1].split())
+    assert "ran 4 s, expected at least 0.5 times the median of 3 runs, 18 min 2 s" in said
+    assert "expected: at least 0.5 times the median of the last 7 good runs" in said
+    # Another place is another artifact, of which nothing is known yet.
+    small = Artifact(f"{tmp_path}/shop-*.sql.gz", size_vs_median=usual)
+    world.know(replace(BACKUP, outcome=(small,)))
+    said = " ".join(asker.types("verify db-backup")[1].split())
+    assert "600B, learning, 0 of 3" in said
+    assert "in size at least 0.5 times the median of the last 7 good runs" in said
 
 
 @pytest.mark.parametrize(

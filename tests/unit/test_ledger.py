@@ -700,3 +700,41 @@ def test_completeness_of_the_output_is_kept_with_the_verdict(
 def test_body_of_a_verdict_from_before_completeness_was_kept_can_be_read() -> None:
     old = b'{"reason":"held","summary":"fine","steps":["dump"],"witness":"live"}'
     assert msgspec.json.decode(old, type=Body).output is None
+
+
+def later(one: Judgement, verdict: Verdict) -> Judgement:
+    return replace(one, verdict=verdict, witness="by-hand", at=Usec(one.at + 1))
+
+
+def test_the_good_runs_are_those_whose_newest_verdict_is_good(path: Path) -> None:
+    every = [judgement(number=number) for number in range(9)]
+    every[2] = replace(every[2], verdict=Verdict.SILENT_FAILURE)
+    every[4] = replace(every[4], verdict=Verdict.ALREADY_DONE)
+    every[6] = replace(every[6], verdict=Verdict.UNKNOWN)
+    others = [judgement("other", number) for number in range(3)]
+    with Ledger(path) as ledger:
+        ledger.commit(Turn(judgements=[*every, *others]))
+        ledger.commit(Turn(judgements=[later(every[2], Verdict.ACCEPTED)]))
+        ledger.commit(Turn(judgements=[later(every[7], Verdict.UNKNOWN)]))
+        name = JobName("backup")
+
+        def numbers(limit: int, before: int | None = None) -> list[int]:
+            at = None if before is None else every[before].run.started
+            found = ledger.good_runs(name, limit, at)
+            with Reader(path) as reader:
+                assert reader.good_runs(name, limit, at) == found
+            return [[one.run.id for one in every].index(one.run.id) for one in found]
+
+        assert numbers(100) == [8, 5, 3, 2, 1, 0]
+        assert numbers(2) == [8, 5]
+        assert numbers(100, before=5) == [3, 2, 1, 0]
+        assert ledger.good_runs(name, 100)[3].verdict is Verdict.ACCEPTED
+        assert ledger.good_runs(JobName("nobody"), 100) == []
+
+
+def test_the_search_for_good_runs_has_an_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "LOOK_BACK", 3)
+    bad = [replace(judgement(number=n), verdict=Verdict.FAILED) for n in (1, 2, 3)]
+    with Ledger(path) as one:
+        one.commit(Turn(judgements=[judgement(), *bad]))
+        assert one.good_runs(JobName("backup"), 100) == []

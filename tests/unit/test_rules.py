@@ -2,10 +2,11 @@
 
 import string
 from itertools import combinations
+from random import Random
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -24,6 +25,8 @@ from outcomed.model import (
     Job,
     JobName,
     Journal,
+    Judgement,
+    Median,
     Record,
     Report,
     Run,
@@ -32,8 +35,9 @@ from outcomed.model import (
     UnitName,
     Usec,
     Value,
+    Verdict,
 )
-from outcomed.rules import COARSE, TICK, FileSeen, Look, Window
+from outcomed.rules import COARSE, LEARNT, TICK, Earlier, FileSeen, Look, Window
 
 START = Usec(1_790_000_000_000_000)
 END = Usec(START + 10 * MINUTE)
@@ -246,6 +250,230 @@ def test_a_duration_without_limits_holds() -> None:
     assert rules.duration(Duration(), "x", ran(0)).state is Held.HELD
 
 
+# --- the job's own past ----------------------------------------------------------------------
+
+HALF_TO_TRIPLE = Median(of=7, at_least=0.5, at_most=3)
+BACKUPS = "/srv/backups/*.gz"
+
+
+def nights(*sizes: int, pattern: str = BACKUPS) -> tuple[Earlier, ...]:
+    """Newest first; a run takes as many seconds as it leaves bytes."""
+    return tuple(
+        Earlier(
+            began=Usec(START - number * 24 * HOUR),
+            duration=Usec(size * SECOND),
+            sizes=((pattern, size),),
+        )
+        for number, size in enumerate(sizes, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "past", "state", "sentence"),
+    [
+        (1, (), Held.HELD, "1B, learning, 0 of 3"),
+        (1, (900, 1000), Held.HELD, "1B, learning, 2 of 3"),
+        (1000, (900, 1000, 1100), Held.HELD, "1000B, 1 times the median of 3 runs, 1000B"),
+        (500, (900, 1000, 1100), Held.HELD, "500B, 0.5 times the median of 3 runs, 1000B"),
+        (
+            *(499, (900, 1000, 1100), Held.BROKEN),
+            "499B, expected at least 0.5 times the median of 3 runs, 1000B",
+        ),
+        (3000, (10**9, 1000, 0), Held.HELD, "2.9K, 3 times the median of 3 runs, 1000B"),
+        (
+            *(3001, (900, 1000, 1100), Held.BROKEN),
+            "2.9K, expected at most 3 times the median of 3 runs, 1000B",
+        ),
+        # of an even number, the mean of the two in the middle
+        (14, (10, 20, 30, 40), Held.HELD, "14B, 0.56 times the median of 4 runs, 25B"),
+        # only the last seven count
+        (1, (1,) * 4 + (1000,) * 9, Held.HELD, "1B, 1 times the median of 7 runs, 1B"),
+        # nothing was left behind so far
+        (0, (0, 0, 0), Held.HELD, "0B, as is the median of 3 runs, 0B"),
+        (1, (0, 0, 0), Held.BROKEN, "1B, expected at most 3 times the median of 3 runs, 0B"),
+    ],
+)
+def test_a_size_is_like_those_before(
+    size: int, past: tuple[int, ...], state: Held, sentence: str
+) -> None:
+    rule = Artifact(BACKUPS, size_vs_median=HALF_TO_TRIPLE)
+    window = replace(WINDOW, past=nights(*past))
+    assert said(artifact(rule, file(size), window=window)) == (state, f"{PATH}: {sentence}")
+
+
+def test_the_figures_of_a_comparison_are_evidence() -> None:
+    rule = Artifact(BACKUPS, size_vs_median=HALF_TO_TRIPLE)
+    found = artifact(rule, file(47_000), window=replace(WINDOW, past=nights(*[10**6] * 9)))
+    assert found.state is Held.BROKEN
+    assert found.evidence == {
+        "path": PATH,
+        "pattern": BACKUPS,
+        "matches": 1,
+        "size": 47_000,
+        "mtime": END,
+        "median_size": 10**6,
+        "median_runs": 7,
+        "of_median": 0.047,
+    }
+    learning = artifact(rule, file(), window=replace(WINDOW, past=nights(1)))
+    assert learning.evidence["median_runs"] == 1
+    assert "median_size" not in learning.evidence
+
+
+def test_one_limit_is_enough() -> None:
+    window = replace(WINDOW, past=nights(1000, 1000, 1000))
+    most = Artifact(BACKUPS, size_vs_median=Median(of=7, at_most=3))
+    assert artifact(most, file(0), window=window).state is Held.HELD
+    least = Artifact(BACKUPS, size_vs_median=Median(of=7, at_least=0.5))
+    assert artifact(least, file(10**9), window=window).state is Held.HELD
+
+
+def test_what_is_inside_is_looked_at_as_well() -> None:
+    rule = Artifact(PATH, format="gzip", size_vs_median=HALF_TO_TRIPLE)
+    look = Look(PATH, 1, file(1000))
+    window = replace(WINDOW, past=nights(1000, 1000, 1000, pattern=PATH))
+    found = artifact(rule, look=look, window=window, read=Reading("whole", "gzip"))
+    assert found.summary == f"{PATH}: 1000B, gzip, 1 times the median of 3 runs, 1000B"
+    assert "pattern" not in found.evidence
+    assert artifact(rule, look=look, window=window).state is Held.UNKNOWN
+    cut = artifact(rule, look=look, window=window, read=Reading("damaged", "cut"))
+    assert cut.state is Held.BROKEN
+
+
+def test_a_fixed_limit_is_said_before_the_median() -> None:
+    rule = Artifact(BACKUPS, min_size=600, size_vs_median=HALF_TO_TRIPLE)
+    window = replace(WINDOW, past=nights(1000, 1000, 1000))
+    assert artifact(rule, file(100), window=window).summary == (
+        f"{PATH}: 100B, expected at least 600B"
+    )
+
+
+@pytest.mark.parametrize(
+    ("duration", "past", "state", "sentence"),
+    [
+        (2 * SECOND, (), Held.HELD, "ran 2 s, learning, 0 of 3"),
+        (
+            *(1, (1200, 1200, 1200), Held.BROKEN),
+            "ran 1 us, expected at least 0.3 times the median of 3 runs, 20 min",
+        ),
+        (
+            360 * SECOND,
+            (1200,) * 20,
+            Held.HELD,
+            "ran 6 min, 0.3 times the median of 14 runs, 20 min",
+        ),
+        (
+            *(3601 * SECOND, (1200,) * 3, Held.BROKEN),
+            "ran 1 h, expected at most 3 times the median of 3 runs, 20 min",
+        ),
+        (None, (1200,) * 3, Held.UNKNOWN, "how long it ran is not known"),
+    ],
+)
+def test_a_run_takes_its_usual_time(
+    duration: int | None, past: tuple[int, ...], state: Held, sentence: str
+) -> None:
+    rule = Duration(vs_median=Median(of=14, at_least=0.3, at_most=3))
+    found = rules.duration(rule, "outcome[0].duration", ran(duration), nights(*past))
+    assert said(found) == (state, sentence)
+    if len(past) >= LEARNT and duration is not None:
+        assert found.evidence["median_s"] == 1200.0
+
+
+def judged(verdict: Verdict, *findings: Finding, began: int = START, took: int = 7) -> Judgement:
+    run = replace(ran(took), started=Usec(began))
+    return Judgement(run=run, verdict=verdict, reason="", summary="", findings=findings)
+
+
+def sized(path: str, size: int, index: int = 0, pattern: str = "") -> Finding:
+    evidence: dict[str, Value] = {"path": path, "size": size}
+    evidence |= {"pattern": pattern} if pattern else {}
+    return Finding(f"outcome[{index}].artifact", Held.HELD, "", evidence)
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_only_what_is_verified_or_accepted_is_a_measure(verdict: Verdict) -> None:
+    found = rules.earlier(judged(verdict), [])
+    assert (found is not None) is (verdict in (Verdict.VERIFIED, Verdict.ACCEPTED))
+    if found is not None:
+        assert found == Earlier(START, Usec(7), accepted=verdict is Verdict.ACCEPTED)
+
+
+def test_a_run_without_a_start_has_its_place_by_its_end() -> None:
+    run = ran(7)
+    assert rules.began(replace(run, started=Usec(1), finished=Usec(2)), Usec(3)) == 1
+    assert rules.began(replace(run, finished=Usec(2)), Usec(3)) == 2
+    assert rules.began(run, Usec(3)) == 3
+
+
+def test_a_size_is_found_by_its_pattern_wherever_its_rule_stands() -> None:
+    all_of_it, shop = "/srv/*.gz", "/srv/shop-*.gz"
+    before = judged(
+        Verdict.VERIFIED,
+        Finding("outcome[2].duration", Held.HELD, ""),
+        sized("/srv/blog.gz", 1, 0, all_of_it),
+        sized("/srv/shop-1.gz", 500, 1, shop),
+    )
+    swapped = replace(before, findings=before.findings[::-1])
+    for one in (before, swapped):
+        found = rules.earlier(one, [shop, all_of_it])
+        assert found is not None
+        assert dict(found.sizes) == {shop: 500, all_of_it: 1}
+
+
+def test_a_size_from_before_it_was_compared_is_found_by_the_path() -> None:
+    before = judged(
+        Verdict.VERIFIED,
+        Finding("outcome[0].artifact", Held.BROKEN, "", {"path": "/srv/shop-*.gz"}),
+        sized("/srv/deep/shop-1.gz", 1, 1),
+        sized("/srv/shop-1.gz", 500, 2),
+        sized("/srv/other.gz", 2, 3),
+    )
+    found = rules.earlier(before, ["/srv/shop-*.gz", "/srv/other.gz", "/srv/none"])
+    assert found is not None
+    # the first has the pattern and no size: nothing was there
+    assert found.sizes == (("/srv/other.gz", 2),)
+    found = rules.earlier(replace(before, findings=before.findings[1:]), ["/srv/shop-*.gz"])
+    assert found is not None
+    assert found.sizes == (("/srv/shop-*.gz", 500),)
+
+
+def test_the_past_begins_with_what_was_accepted_last() -> None:
+    past = nights(1, 2, 3, 4)
+    past = (past[0], replace(past[1], accepted=True), past[2], replace(past[3], accepted=True))
+    assert rules.past_before(past, START) == past[:2]
+    assert rules.past_before(past[::-1], START) == past[:2]
+    assert rules.past_before(past, past[1].began) == past[2:]
+    assert rules.past_before((), START) == ()
+
+
+def test_what_another_unit_did_is_no_measure() -> None:
+    one = judged(Verdict.VERIFIED)
+    other = replace(one, run=replace(one.run, unit=UnitName("y.service")))
+    bad = judged(Verdict.FAILED)
+    assert len(rules.past_of([one, other, bad], UnitName("x.service"), [])) == 1
+
+
+def test_a_jobs_past_reaches_as_far_as_its_rules_ask() -> None:
+    def job(*outcome: Artifact | Duration | Report) -> Job:
+        return Job(JobName("x"), UnitName("x.service"), outcome=outcome)
+
+    plain = (Artifact("/%i"), Duration(at_least=Usec(1)), Report("a"))
+    assert rules.median_reach(job(*plain)) == 0
+    compared = Artifact("/a-%i", size_vs_median=HALF_TO_TRIPLE)
+    slow = Duration(vs_median=Median(of=14, at_most=2))
+    assert rules.median_reach(job(*plain, compared, slow)) == 14
+    patterns = rules.measured_patterns(job(*plain, compared, slow), lambda path: path + "!")
+    assert patterns == ["/a-%i!"]
+
+
+def test_the_medians_of_a_verdict_are_those_of_its_findings() -> None:
+    rule = Duration(vs_median=Median(of=14, at_least=0.3))
+    slow = rules.duration(rule, "outcome[1].duration", ran(SECOND), nights(4, 5, 6))
+    one = judged(Verdict.SILENT_FAILURE, sized(PATH, 1), slow)
+    assert rules.medians(one) == {"outcome[1].duration": {"median_s": 5.0, "median_runs": 3}}
+    assert rules.medians(replace(one, verdict=Verdict.ACCEPTED)) == {}
+
+
 # --- report ----------------------------------------------------------------------------------
 
 
@@ -393,12 +621,26 @@ looks = st.builds(
     names,
     names,
 )
+factors = st.one_of(st.none(), st.floats(1e-9, 1000))
+medians = st.builds(Median, st.integers(3, 100), factors, factors)
+sizes = st.integers(0, 2**63 - 1)
+pasts = st.lists(
+    st.builds(
+        Earlier,
+        times,
+        st.one_of(st.none(), sizes.map(Usec)),
+        st.one_of(st.just(()), sizes.map(lambda size: ((PATH, size),))),
+        st.booleans(),
+    ),
+    max_size=5,
+).map(tuple)
 artifacts = st.builds(
     Artifact,
     st.just(PATH),
     st.sampled_from(["run", "period", "any"]),
     st.one_of(st.none(), st.integers(0, 2**63 - 1)),
     st.one_of(st.none(), st.integers(0, 2**63 - 1)),
+    st.one_of(st.none(), medians),
     st.sampled_from([None, "gzip"]),
     st.booleans(),
 )
@@ -416,7 +658,11 @@ def readable(finding: Finding) -> None:
     msgspec.json.encode(finding)
 
 
-@given(artifacts, looks, st.builds(Window, times, times, times, times), readings)
+windows = st.builds(Window, times, times, times, times, times, pasts)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
+@given(artifacts, looks, windows, readings)
 def test_an_artifact_rule_takes_any_evidence(
     rule: Artifact, look: Look, window: Window, read: Reading | None
 ) -> None:
@@ -431,9 +677,56 @@ def test_an_artifact_rule_takes_any_evidence(
 limits = st.one_of(st.none(), st.integers(0, 2**63 - 1).map(Usec))
 
 
-@given(st.builds(Duration, limits, limits), st.one_of(st.none(), st.integers(0, 2**62)))
-def test_a_duration_rule_takes_any_duration(rule: Duration, duration: int | None) -> None:
-    readable(rules.duration(rule, "outcome[0].duration", ran(duration)))
+@given(
+    st.builds(Duration, limits, limits, st.one_of(st.none(), medians)),
+    st.one_of(st.none(), st.integers(0, 2**62)),
+    pasts,
+)
+def test_a_duration_rule_takes_any_duration(
+    rule: Duration, duration: int | None, past: tuple[Earlier, ...]
+) -> None:
+    readable(rules.duration(rule, "outcome[0].duration", ran(duration), past))
+
+
+usual = st.builds(Median, st.integers(3, 100), st.floats(1e-9, 1), st.floats(1, 1000))
+sane_sizes = st.integers(0, 2**52)
+
+
+@given(usual, st.lists(sane_sizes, max_size=20), sane_sizes)
+def test_a_run_like_all_before_is_never_broken_and_one_far_off_always(
+    median: Median, past: list[int], size: int
+) -> None:
+    rule = Artifact(BACKUPS, size_vs_median=median)
+
+    def state(of: int, window: Window) -> Held:
+        return artifact(rule, file(of), window=window).state
+
+    same = replace(WINDOW, past=nights(*[size] * len(past)))
+    assert state(size, same) is Held.HELD
+    window = replace(WINDOW, past=nights(*past))
+    counted = sorted(past[: median.of])
+    if len(past) < LEARNT:
+        assert state(size, window) is Held.HELD
+    else:
+        assert state(counted[-1] * 1001 + 1, window) is Held.BROKEN
+        if counted[(len(counted) - 1) // 2] > 0:
+            assert state(0, window) is Held.BROKEN
+
+
+@given(pasts, times, st.randoms(use_true_random=False))
+def test_the_past_is_ordered_and_ends_with_the_first_acceptance(
+    past: tuple[Earlier, ...], at: Usec, random: Random
+) -> None:
+    shuffled = list(past)
+    random.shuffle(shuffled)
+    found = rules.past_before(shuffled, at)
+    moments = [one.began for one in found]
+    assert moments == sorted(moments, reverse=True)
+    assert all(moment < at for moment in moments)
+    assert not any(one.accepted for one in found[:-1])
+    older = [one for one in past if one.began < at and one not in found]
+    if not any(one.accepted for one in past):
+        assert older == []
 
 
 EXPRESSIONS = [

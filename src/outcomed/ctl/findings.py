@@ -17,6 +17,7 @@ from outcomed.model import (
     Held,
     Job,
     Journal,
+    Median,
     Report,
     Rule,
     Steps,
@@ -44,11 +45,13 @@ def expected(rule: Rule) -> str:
         case Artifact():
             return "; ".join(_artifact_wishes(rule))
         case Duration():
-            return " and ".join(
+            limits = [
                 f"{word} {format_duration(limit)}"
                 for word, limit in (("at least", rule.at_least), ("at most", rule.at_most))
                 if limit is not None
-            )
+            ]
+            limits += [_median_wish(rule.vs_median)] if rule.vs_median is not None else []
+            return " and ".join(limits)
         case Report():
             return rule.expression
         case Journal():
@@ -69,6 +72,15 @@ def _command_wishes(rule: Command) -> Iterator[str]:
     yield f"run as {rule.user}" if rule.user else "run as the job's own user"
 
 
+def _median_wish(rule: Median) -> str:
+    limits = " and ".join(
+        f"{word} {limit:g} times"
+        for word, limit in (("at least", rule.at_least), ("at most", rule.at_most))
+        if limit is not None
+    )
+    return f"{limits} the median of the last {rule.of} good runs"
+
+
 def _artifact_wishes(rule: Artifact) -> Iterator[str]:
     yield {
         "run": f"{rule.path}, written by this run",
@@ -81,6 +93,8 @@ def _artifact_wishes(rule: Artifact) -> Iterator[str]:
         yield f"at most {format_size(rule.max_size)}"
     if rule.count is not None:
         yield _count_wish(rule.count)
+    if rule.size_vs_median is not None:
+        yield f"in size {_median_wish(rule.size_vs_median)}"
     if rule.format is not None:
         yield f"whole as {rule.format}" + ("" if rule.allow_empty else " and not empty")
     if rule.sha256 is not None:
@@ -166,6 +180,8 @@ def _shown(key: str, value: Value, now: Usec) -> str:
             return f"{value} of them count{'s' if value == 1 else ''}"
         case int() if key == "matches":
             return f"{value} match{'es' if value != 1 else ''}"
+        case int() if key == "median_runs":
+            return f"measured against {value} run{'s' if value != 1 else ''}"
         case _:
             return f"{key.replace('_', ' ')} {_plain(key, value)}"
 
@@ -194,7 +210,7 @@ def compared(then: Sequence[Finding], now: Sequence[Finding]) -> Iterator[str]:
                 yield safe(f"{what}: {_plain(key, was)} then, {_plain(key, value)} now")
 
 
-_NOT_COMPARED = frozenset({"mtime", "matches"})
+_NOT_COMPARED = frozenset({"mtime", "matches", "median_size", "median_runs", "of_median"})
 
 
 def _is_number(value: Value) -> bool:

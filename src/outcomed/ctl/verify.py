@@ -8,7 +8,7 @@ verdict on the run stands: the ledger has one writer, and that is not us.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -40,7 +40,7 @@ from outcomed.model import (
     Usec,
     Verdict,
 )
-from outcomed.specifiers import Host, this_host
+from outcomed.specifiers import Host, expand, this_host
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -63,9 +63,9 @@ def run(call: Call) -> int:
                 hint=f"'systemctl start {row.config.unit}' runs it now",
             )
         last = row.last.judgement
-        period = _period_start(reader, last.run)
+        window = _window(reader, row.config, last, host := this_host(), call.now)
         running = under_way(reader).get(row.name)
-    now = look(row.config, last, period, this_host(), call.now)
+    now = look(row.config, last, window, host, call.now)
     if call.json:
         print(encode_json(shape.run(now), call.json))
     else:
@@ -87,7 +87,26 @@ def _period_start(reader: Reader, last: Run) -> Usec:
     return before if before is not None else Usec(max(own - DAY, 0))
 
 
-def look(job: Job, last: Judgement, period: Usec, host: Host, now: Usec) -> Judgement:
+def _window(reader: Reader, job: Job, last: Judgement, host: Host, now: Usec) -> rules.Window:
+    """What the last run is measured against."""
+    run = last.run
+    return rules.Window(
+        run_start=run.started or last.at,
+        run_end=run.finished or now,
+        period_start=_period_start(reader, run),
+        looked=now,
+        past=_past(reader, job, last, host) if rules.median_reach(job) else (),
+    )
+
+
+def _past(reader: Reader, job: Job, last: Judgement, host: Host) -> tuple[rules.Earlier, ...]:
+    unit, began = last.run.unit, rules.began(last.run, last.at)
+    patterns = rules.measured_patterns(job, lambda path: expand(path, unit, host=host))
+    found = reader.good_runs(job.name, rules.median_reach(job), began)
+    return rules.past_before(rules.past_of(found, unit, patterns), began)
+
+
+def look(job: Job, last: Judgement, window: rules.Window, host: Host, now: Usec) -> Judgement:
     """What would be said of the last run if it ended now."""
     from outcomed.config import rules_hash
 
@@ -96,10 +115,6 @@ def look(job: Job, last: Judgement, period: Usec, host: Host, now: Usec) -> Judg
         verdicts.already_done_by_status(job, last.run) and verdicts.may_be_already_done(last.run)
     )
     recorded = {one.rule: one for one in last.findings} if last.rules_hash == ident else {}
-    started = last.run.started or last.at
-    window = rules.Window(
-        run_start=started, run_end=last.run.finished or now, period_start=period, looked=now
-    )
     wanted = {
         rules.name(index, rule): rules.as_proof(rule) if is_proof else rule
         for index, rule in enumerate(job.outcome)
@@ -107,7 +122,9 @@ def look(job: Job, last: Judgement, period: Usec, host: Host, now: Usec) -> Judg
     }
     looked = _look_at(wanted, last.run, window, host)
     found = [
-        looked[label] if label in looked else _recorded(rule, label, last, recorded.get(label))
+        looked[label]
+        if label in looked
+        else _recorded(rule, label, last, window.past, recorded.get(label))
         for label, rule in wanted.items()
     ]
     weighed = verdicts.weigh(job, last.run, tuple(found), already=is_proof)
@@ -142,11 +159,17 @@ def _look_at(
     return {finding.rule: finding for finding in check.findings(request, host, check.Around())}
 
 
-def _recorded(rule: Rule, label: str, last: Judgement, recorded: Finding | None) -> Finding:
+def _recorded(
+    rule: Rule,
+    label: str,
+    last: Judgement,
+    past: Sequence[rules.Earlier],
+    recorded: Finding | None,
+) -> Finding:
     """What of the last run does not change any more."""
     match rule:
         case Duration():
-            return rules.duration(rule, label, last.run)
+            return rules.duration(rule, label, last.run, past)
         case Report() | Steps():
             is_gap = recorded is not None and recorded.state is Held.UNKNOWN
             whole = Completeness("its output was incomplete" if is_gap else "")

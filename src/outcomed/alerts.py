@@ -6,6 +6,7 @@ however many bad runs lie between.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, assert_never
 
 from msgspec.structs import replace
@@ -73,6 +74,26 @@ def decide(
             return _neutral(standing, judgement)
         case _ as never:
             assert_never(never)
+
+
+def accept(
+    standing: Standing,
+    accepted: Judgement,
+    later: Sequence[Judgement],
+    alerts: Alerts,
+    severity: Literal["critical", "warning"],
+) -> Change:
+    """A person's word on one run; `later` are those judged after it, in order.
+
+    The incident closes unless there would be one had this run been good at once: what later runs
+    showed is not what was accepted.
+    """
+    rest = Standing()
+    for judgement in later:
+        rest = decide(rest, judgement, alerts, severity).standing
+    if rest.incident is not None:
+        return Change(standing)
+    return _close(rest, standing.incident, accepted.at)
 
 
 def close(standing: Standing, at: Usec) -> Change:

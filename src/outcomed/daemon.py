@@ -24,11 +24,12 @@ from msgspec.structs import replace
 from systemd import daemon as sd
 
 from outcomed import config as configuration
-from outcomed import effects, hook, journal, messages, refused, spool
+from outcomed import effects, hook, journal, messages, orders, refused, spool
 from outcomed.alerts import Standing
 from outcomed.bus import Calls, Lost, Reloading, UnitNew, Watch, check_unit
 from outcomed.engine import Engine, Watched, now_usec
 from outcomed.errors import BusError, JournalError, LedgerError, OutcomedError
+from outcomed.faults import shown_path
 from outcomed.ledger import JobRow, Ledger
 from outcomed.model import DAY, Config, Incident, Job, JobName, Judgement, UnitName, Usec
 from outcomed.paths import PATHS, Paths
@@ -107,6 +108,7 @@ class Daemon:
         self._settle_configuration(now)
         self._close_stale_states()
         self._tend_spool()
+        self._take_orders()
         self._sweep = self.engine.sweep(now)
 
     def _resume_open_runs(self) -> None:
@@ -492,6 +494,8 @@ class Daemon:
                     self.reload = True
                 case "spool":
                     self._tend_spool()
+                case "orders":
+                    self._take_orders()
                 case "rest":
                     self.engine.rest()
                 case "commit":
@@ -535,7 +539,7 @@ class Daemon:
         self.closed.clear()
         for seq, one in concluded:
             self.engine.told(seq)
-            self.last[one.job.name] = one.judgement
+            self._note_last(one.judgement)
         for name in {run.job for run in starts} | {one.job.name for _, one in concluded}:
             if name in self.engine.jobs:
                 self._write_state(self.engine.jobs[name])
@@ -546,6 +550,13 @@ class Daemon:
         if deliveries:
             self._collect_delivered()
         self._due.setdefault("rest", time.monotonic() + 61)
+
+    def _note_last(self, judgement: Judgement) -> None:
+        name = judgement.run.job
+        before = self.last.get(name)
+        is_older = before is not None and before.run.id != judgement.run.id
+        if judgement.witness != "by-hand" or not is_older:
+            self.last[name] = judgement
 
     def _say_accepted(self) -> None:
         if self._refused_since:
@@ -626,11 +637,38 @@ class Daemon:
             spool.forget_done(ident, self.paths)
         spool.forget_done_before(Usec(now - DAY), self.paths)
 
+    def _take_orders(self) -> None:
+        """What root asks for, one by one; each is gone when what came of it is committed."""
+        for name in orders.names(self.paths):
+            self._commit_and_tell()
+            if self.engine.turn.is_empty:
+                self._take_order(name)
+            if not self.engine.turn.is_empty:
+                self._due["orders"] = time.monotonic() + RETRY_COMMIT
+                return  # the ledger cannot be written, or asked for what stands
+
+    def _take_order(self, name: str) -> None:
+        try:
+            order = orders.read(name, self.paths)
+            fault = self.engine.accept(order, now_usec()) if order is not None else ""
+            self._commit_and_tell()
+            if self.engine.turn.is_empty:
+                with contextlib.suppress(OSError):  # to do it again changes nothing
+                    orders.done(name, self.paths)
+        except orders.OrderError as error:
+            fault = f"{error.fault}; kept as .refused, to be looked at"
+            with contextlib.suppress(OSError):
+                orders.refuse(name, self.paths)
+        if fault:
+            file = shown_path(self.paths.requests / name)
+            effects.log(4, f"{file}: {fault}", messages.ORDER_REFUSED, OUTCOMED_FILE=file)
+
     def _take_requests(self) -> None:
         """A hook has written something."""
         for unit in self.hooks.refresh():
             if self.engine.watch is not None:
                 self.engine.watch.add(unit)
+        self._take_orders()
 
     # --- systemd ------------------------------------------------------------------------------
 

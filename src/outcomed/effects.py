@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterable
 
-from outcomed import engine, entry, messages, spool
+from outcomed import engine, entry, messages, spool, verdicts
 from outcomed.bus import Calls, outcome_unit
 from outcomed.engine import Concluded, Watched
 from outcomed.errors import BusError, JournalError
@@ -54,13 +54,15 @@ def log_verdict(seq: int, judgement: Judgement) -> None:
         "OUTCOMED_FINDINGS": entry.dump(judgement.findings),
         "OBJECT_SYSTEMD_UNIT": run.unit,
     }
+    if judgement.by:
+        fields["OUTCOMED_BY"] = judgement.by
     if run.last_invocation is not None:
         fields["OBJECT_SYSTEMD_INVOCATION_ID"] = run.last_invocation
     klass = judgement.verdict.klass
     # What nobody can look at any more is told once, as a number, by whoever caught up.
     _send(
         _PRIORITY[klass] if judgement.witness != "late" else 6,
-        f"{run.job}: {judgement.verdict}: {judgement.summary}",
+        f"{run.job}: {judgement.verdict}: {verdicts.sentence(judgement)}",
         messages.VERDICT[klass],
         **fields,
     )
@@ -163,7 +165,7 @@ def tell(
         try:
             log_verdict(seq, one.judgement)
             for finding in one.judgement.findings:
-                if "check" in finding.evidence:
+                if "check" in finding.evidence and one.judgement.was is None:
                     log_check(one.judgement, finding)
             if change.opened is not None:
                 log_incident(change.opened, unit, opened=True)

@@ -25,6 +25,7 @@ from outcomed import (
     journal,
     model,
     notify,
+    orders,
     output,
     probes,
     rules,
@@ -56,6 +57,7 @@ from outcomed.model import (
     Run,
     UnitName,
     Usec,
+    Verdict,
     run_id,
 )
 from outcomed.paths import Paths
@@ -547,22 +549,57 @@ class Engine:
             return "live"
         return "late" if any(one.evidence.get("late") for one in findings) else "replayed"
 
+    def accept(self, order: orders.Accept, now: Usec) -> str:
+        """A person's word on a run. Returns why it cannot be taken, or nothing.
+
+        Everything that was concluded before has to be committed: what stands is asked of the
+        ledger.
+        """
+        watched = self.jobs.get(order.job)
+        if watched is None:
+            return f"no job {order.job} is watched"
+        known = self.ledger.verdicts_on(order.run)
+        if not known or known[0].judgement.run.job != order.job:
+            return f"no run {order.run} of {order.job} is on record"
+        standing = known[-1].judgement
+        if standing.verdict is Verdict.ACCEPTED:
+            return ""  # we were killed before the order was removed
+        if fault := verdicts.why_not_accepted(standing.verdict):
+            return f"run {order.run} of {order.job} cannot be accepted, {fault}"
+        accepted = verdicts.accepted(standing, order.because, order.by, now)
+        later = self.ledger.judged_after(known[0])
+        job = watched.job
+        change = alerts.accept(watched.standing, accepted, later, job.alerts, job.severity)
+        if watched.past is None and rules.median_reach(job):
+            watched.past = self._good_past(watched, None)  # as it is before this
+        self._settle(watched, accepted, change)
+        return ""
+
     def _conclude(
         self, watched: Watched, open_run: Open, judgement: Judgement, tail: tuple[str, ...]
     ) -> None:
         job, run = watched.job, judgement.run
         change = alerts.decide(watched.standing, judgement, job.alerts, job.severity)
-        watched.standing = change.standing
         watched.last_judged = run.last_invocation
         watched.last_finished = max(watched.last_finished, run.finished or 0)
-        self._remember(watched, judgement)
         watched.track = watched.track.without(open_run.key)
-        turn = self.turn
-        turn.runs.pop(run.id, None)
-        turn.judgements.append(judgement)
+        self.turn.runs.pop(run.id, None)
         self._record_attempts(run.id, job.name, open_run)
-        turn.standings[job.name] = change.standing
-        turn.triggers[job.name] = watched.track.last_trigger
+        self.turn.triggers[job.name] = watched.track.last_trigger
+        self._settle(watched, judgement, change, tail)
+
+    def _settle(
+        self,
+        watched: Watched,
+        judgement: Judgement,
+        change: alerts.Change,
+        tail: tuple[str, ...] = (),
+    ) -> None:
+        """A verdict and what follows from it, into the turn."""
+        job, turn = watched.job, self.turn
+        watched.standing = turn.standings[job.name] = change.standing
+        turn.judgements.append(judgement)
+        self._remember(watched, judgement)
         if change.closed is not None:
             turn.closed.append(change.closed)
         for state, incident in change.messages:
@@ -870,7 +907,7 @@ class Engine:
 
     def _remember(self, watched: Watched, judgement: Judgement) -> None:
         """What the next run is measured against. Not committed yet, so the ledger lacks it."""
-        if watched.past is None:
+        if watched.past is None or judgement.run.unit != watched.track.unit:
             return
         began = rules.began(judgement.run, judgement.at)
         entry = rules.earlier(judgement, self._measured(watched))

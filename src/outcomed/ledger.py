@@ -128,6 +128,8 @@ class Body(Record, frozen=True):
     rules_hash: str = ""
     witness: str = "live"
     output: Completeness | None = None
+    by: str = ""
+    was: Verdict | None = None
 
 
 class Progress(Record, frozen=True):
@@ -425,6 +427,8 @@ class Ledger:
                 judgement.rules_hash,
                 judgement.witness,
                 judgement.output,
+                judgement.by,
+                judgement.was,
             )
         )
         sample = self._samples.get(run.job) or self._take_sample(run.job, run, body)
@@ -434,9 +438,16 @@ class Ledger:
             " SELECT n, ?, ?, ? FROM run WHERE id = ? RETURNING seq",
             (judgement.at, judgement.verdict, _pack(body, sample), bytes.fromhex(run.id)),
         ).fetchone()
+        # A person's word on an older run does not make that the job's last.
         db.execute(
-            "UPDATE job SET last_verdict = ? WHERE n = ?",
-            (seq, self._job_number(run.job)),
+            "UPDATE job SET last_verdict = ?1 WHERE n = ?2 AND (?3 OR last_verdict IN"
+            " (SELECT seq FROM verdict WHERE run = (SELECT n FROM run WHERE id = ?4)))",
+            (
+                seq,
+                self._job_number(run.job),
+                judgement.witness != "by-hand",
+                bytes.fromhex(run.id),
+            ),
         )
         return int(seq)
 
@@ -479,6 +490,29 @@ class Ledger:
             (bytes.fromhex(invocation), self._jobs.get(job, -1)),
         ).fetchone()
         return row is not None
+
+    def verdicts_on(self, run: RunId) -> list[Stored]:
+        """Every verdict that was reached on this run, in order: the last one stands."""
+        return _stored(self._db, "WHERE run.id = ? ORDER BY seq", (bytes.fromhex(run),))
+
+    def judged_after(self, first: Stored, limit: int = 200) -> list[Judgement]:
+        """What stands of the job's runs that were first judged after this, the newest ones.
+
+        By the order of verdicts, back from now (`+` keeps SQLite from going by the job's runs):
+        rarely is anything accepted but what has just gone wrong.
+        """
+        run = first.judgement.run
+        newest = _stored(
+            self._db,
+            "WHERE +run.job = ?1 AND seq > ?2 AND NOT EXISTS"
+            " (SELECT 1 FROM verdict AS earlier WHERE earlier.run = run.n AND earlier.seq <= ?2)"
+            " ORDER BY seq DESC LIMIT ?3",
+            (self._jobs.get(run.job, -1), first.seq, limit),
+        )
+        standing: dict[RunId, Judgement] = {}
+        for one in reversed(newest):  # a later verdict stands in the place of the first
+            standing[one.judgement.run.id] = one.judgement
+        return list(standing.values())
 
     def due(self) -> list[Delivery]:
         """Deliveries that nobody has reported as taken, oldest first."""
@@ -787,6 +821,8 @@ def _one(
             "witness": parts.witness,
             "output": parts.output,
             "at": at,
+            "by": parts.by,
+            "was": parts.was,
         },
         Judgement,
     )

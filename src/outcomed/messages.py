@@ -34,6 +34,9 @@ DELIVERY_REFUSED = "06f4a4dcf59947f38cb3409e47519d94"
 # A check unit ended without an answer. OUTCOMED_JOB, _RUN.
 CHECK_FAILED = "f2c106508e4d418ca1ec74f339c484dc"
 
+# A file in spool/in asks for what cannot be done. OUTCOMED_FILE.
+ORDER_REFUSED = "f4163d823acc4d22a2d196c5bd8183c3"
+
 # What a job says about itself, sent from within its own unit.
 JOB_REPORT = "ccf2a48feb724ff39a422239b4c2c41b"
 JOB_STEP = "aaef3827c49149caa24ee82c0adf0f9d"  # OUTCOMED_STEP

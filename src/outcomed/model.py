@@ -291,6 +291,8 @@ class Judgement(Record, frozen=True):
     witness: Literal["live", "replayed", "late", "by-hand"] = "live"
     at: Usec = Usec(0)
     output: Completeness | None = None  # None: no rule depends on it, nobody looked
+    by: str = ""  # whose word it is, if it is a person's
+    was: Verdict | None = None  # what that person looked at
 
 
 class Incident(Record, frozen=True):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from outcomed import verdicts
 from outcomed.model import (
     Delivery,
     Incident,
@@ -99,7 +100,7 @@ def data(
         "severity": incident.severity,
         "verdict": judgement.verdict if judgement is not None else incident.verdict,
         "reason": judgement.reason if judgement is not None else "removed",
-        "summary": judgement.summary if judgement is not None else "the job was removed",
+        "summary": verdicts.sentence(judgement) if judgement is not None else "the job was removed",
         "since": rfc3339(incident.opened),
         "run": run.invocation if run is not None else None,
         "slot": rfc3339(run.slot) if run is not None else None,

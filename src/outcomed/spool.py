@@ -119,7 +119,7 @@ def sweep(directory: Path, before: Usec) -> int:
     By age only: a day is far beyond any living writer, whatever the clock does in between.
     """
     swept = 0
-    for name in _names(directory):
+    for name in names(directory):
         if name.startswith(".") and name.endswith(".tmp"):
             swept += _remove_if_older(directory / name, before)
     return swept
@@ -182,7 +182,7 @@ def take(ident: str, paths: Paths = PATHS) -> Delivery | Damaged | None:
     if _STEM.fullmatch(ident) is None:
         return Damaged(ident, "the file's name is not an id")
     try:
-        delivery = _delivery_decoder.decode(_read(_out(paths) / _file_name(ident)))
+        delivery = _delivery_decoder.decode(read(_out(paths) / _file_name(ident)))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -261,7 +261,7 @@ def forget_done(ident: str, paths: Paths = PATHS) -> None:
 
 def forget_done_before(before: Usec, paths: Paths = PATHS) -> None:
     """Clear away what arrived, but was spooled by somebody who does not come back for it."""
-    for name in _names(_done(paths)):
+    for name in names(_done(paths)):
         _remove_if_older(_done(paths) / name, before)
 
 
@@ -276,7 +276,7 @@ def tidy(before: Usec, paths: Paths = PATHS) -> None:
     for place in (_out(paths), _failed(paths)):
         sweep(place, before)
     waiting_ids = set(pending_ids(paths))
-    for name in _names(_out(paths)):
+    for name in names(_out(paths)):
         if name.endswith(".why") and name.removesuffix(".why") not in waiting_ids:
             (_out(paths) / name).unlink(missing_ok=True)
 
@@ -307,7 +307,7 @@ def write_sinks(sinks: Sequence[Sink], paths: Paths = PATHS) -> None:
     """Tell the delivery process where the sinks are. Before `put`, or it knows no such sink."""
     data = msgspec.json.encode(tuple(sinks))
     try:
-        if _read(paths.sinks) == data:
+        if read(paths.sinks) == data:
             return
     except (OSError, SpoolError):
         pass  # nothing usable is there: written anew below
@@ -317,7 +317,7 @@ def write_sinks(sinks: Sequence[Sink], paths: Paths = PATHS) -> None:
 def read_sinks(paths: Paths = PATHS) -> tuple[Sink, ...]:
     """The sinks as they were last written. SpoolError: not yet, or not by us."""
     try:
-        return _sinks_decoder.decode(_read(paths.sinks))
+        return _sinks_decoder.decode(read(paths.sinks))
     except OSError as error:
         raise SpoolError(f"{paths.sinks}: {error.strerror}") from error
     except (SpoolError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -349,7 +349,7 @@ def _why_file(directory: Path, ident: str) -> Path:
     return directory / f"{ident}.why"
 
 
-def _names(directory: Path) -> list[str]:
+def names(directory: Path) -> list[str]:
     try:
         return os.listdir(directory)
     except FileNotFoundError:
@@ -357,11 +357,11 @@ def _names(directory: Path) -> list[str]:
 
 
 def _ids(directory: Path) -> list[str]:
-    names = _names(directory)
-    return [n[: -len(".json")] for n in names if n.endswith(".json") and not n.startswith(".")]
+    found = names(directory)
+    return [n[: -len(".json")] for n in found if n.endswith(".json") and not n.startswith(".")]
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
     """A regular file of a sane size. O_NONBLOCK: opening somebody's pipe must not block."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(fd, "rb", buffering=0) as file:
@@ -377,7 +377,7 @@ def _read(path: Path) -> bytes:
 
 def _read_why(directory: Path, ident: str) -> Why | None:
     try:
-        return msgspec.json.decode(_read(_why_file(directory, ident)), type=Why)
+        return msgspec.json.decode(read(_why_file(directory, ident)), type=Why)
     except (OSError, SpoolError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # a comfort only: the message itself is what counts
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import signal
 
+from msgspec.structs import replace
+
 from outcomed import model
-from outcomed.model import Finding, Held, Record, Run, Verdict
+from outcomed.model import Finding, Held, Judgement, Klass, Record, Run, Usec, Verdict
 
 
 class Weighed(Record, frozen=True):
@@ -69,6 +71,34 @@ def weigh(
     if run.result != "success":
         return Weighed(Verdict.FAILED, run.result or "failed", _result_sentence(run))
     return _weigh_findings(job, run, findings, unheard)
+
+
+def why_not_accepted(verdict: Verdict) -> str:
+    """Only what is bad, or could not be seen, needs anybody's word."""
+    if verdict.klass in (Klass.BAD, Klass.WARNING):
+        return ""
+    return f"it is {verdict}: there is nothing to accept"
+
+
+def accepted(judgement: Judgement, because: str, by: str, at: Usec) -> Judgement:
+    """A person's word on what was seen, which stays as it is."""
+    return replace(
+        judgement,
+        verdict=Verdict.ACCEPTED,
+        reason="by-hand",
+        summary=because,
+        witness="by-hand",
+        at=at,
+        by=by,
+        was=judgement.verdict,
+    )
+
+
+def sentence(judgement: Judgement) -> str:
+    """The summary, and whose word it is."""
+    if judgement.was is None:
+        return judgement.summary
+    return f"{judgement.summary} (says {judgement.by}; it was {judgement.was})"
 
 
 def _weigh_findings(

@@ -87,7 +87,7 @@ def test_manual_pages_are_rendered_without_warnings(boot: BootNode, deb: Path) -
 def test_every_verb_is_in_the_manual() -> None:
     page = (CHECKOUT / "man" / "outcomectl.1.scd").read_text()
     verbs = ["status", "history", "explain", "verify", "check-config", "cat"]
-    verbs += ["step", "report", "test"]
+    verbs += ["accept", "step", "report", "test"]
     assert [verb for verb in verbs if not re.search(rf"^\*{verb}\*", page, re.MULTILINE)] == []
 
 

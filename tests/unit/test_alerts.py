@@ -202,3 +202,67 @@ def test_an_incident_opens_and_closes_once(history: list[Verdict], after: int) -
     assert len(set(opened)) == len(opened)
     assert len(set(closed)) == len(closed)
     assert set(closed) <= set(opened)
+
+
+# --- a person's word -------------------------------------------------------------------------
+
+
+def accept(
+    *verdicts: Verdict, which: int, after: int = 1, standing: Standing | None = None
+) -> Change:
+    """One of these runs is accepted, after all of them were judged."""
+    before, _ = decide(*verdicts, after=after, standing=standing)
+    later = [judged(verdict, number) for number, verdict in enumerate(verdicts)][which + 1 :]
+    word = judged(Verdict.ACCEPTED, which)
+    return alerts.accept(before, word, later, Alerts(after=after), "critical")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "which", "closes"),
+    [
+        ((X,), 0, True),
+        ((F, X), 1, True),  # the newest is right: so is the job
+        ((X, X), 0, False),  # a later one is bad, and nobody said anything of it
+        ((X, U), 0, True),  # one that was not seen opens nothing
+        ((U, U), 1, True),
+        ((U, U), 0, True),  # one of them was seen by a person
+        ((U, U, U), 0, False),
+        ((X, S, P), 0, True),
+        ((X, P, X), 0, False),
+    ],
+)
+def test_accepting_closes_what_later_runs_did_not_open(
+    verdicts: tuple[Verdict, ...], which: int, closes: bool
+) -> None:
+    before, _ = decide(*verdicts)
+    assert before.incident is not None
+    change = accept(*verdicts, which=which)
+    assert (change.standing.incident is None) is closes
+    if closes:
+        assert [(state, one.id) for state, one in change.messages] == [
+            ("resolved", before.incident.id)
+        ]
+    else:
+        assert change == Change(before)
+
+
+def test_accepting_where_nothing_is_open_tells_nobody() -> None:
+    assert accept(X, V, which=0) == Change(Standing())
+    assert accept(X, X, which=1, after=3).messages == ()
+
+
+@given(histories.filter(bool), st.integers(1, 5), st.data())
+def test_accepting_never_opens_and_is_as_if_the_run_had_been_good(
+    history: list[Verdict], after: int, data: st.DataObject
+) -> None:
+    which = data.draw(st.integers(0, len(history) - 1))
+    before, _ = decide(*history, after=after)
+    change = accept(*history, which=which, after=after)
+    assert change.opened is None
+    assert change.tell != "firing"
+    history[which] = Verdict.ACCEPTED
+    as_if, _ = decide(*history, after=after)
+    if before.incident is not None:
+        assert (change.standing.incident is None) is (as_if.incident is None)
+    if change.closed is not None:
+        assert change.closed.id == before.incident.id if before.incident else False

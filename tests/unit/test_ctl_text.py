@@ -83,6 +83,7 @@ Next
   journalctl -u db-backup.service --invocation=0005c0ffeec0ffeec0ffeec0ffee0000
   ls -lt /srv/backups/  # what lies there now
   outcomectl verify db-backup  # look at it as it is now
+  outcomectl accept 37f4b844 --because='...'  # if this is right as it is
   systemctl cat db-backup.service  # what was run
   https://wiki.example.com/runbooks/db-backup
 """

@@ -35,7 +35,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         *("wording", "slack"),
     ),
     "sources": ("bus", "journal", "probes", "formats."),
-    "ledger": ("ledger", "spool", "entry"),
+    "ledger": ("ledger", "spool", "entry", "orders"),
     "delivery": ("delivery", "sinks"),
     "check": ("check", "children"),
     "hook": ("hook",),

@@ -738,3 +738,49 @@ def test_the_search_for_good_runs_has_an_end(path: Path, monkeypatch: pytest.Mon
     with Ledger(path) as one:
         one.commit(Turn(judgements=[judgement(), *bad]))
         assert one.good_runs(JobName("backup"), 100) == []
+
+
+def test_a_later_verdict_stands_beside_the_first_and_in_its_place(path: Path) -> None:
+    bad = [replace(judgement(number=n), verdict=Verdict.SILENT_FAILURE) for n in range(3)]
+    word = replace(
+        later(bad[2], Verdict.ACCEPTED), by="alice", was=bad[2].verdict, summary="it is right"
+    )
+    with Ledger(path) as one:
+        one.commit(Turn(judgements=[*bad, judgement("other")]))
+        one.commit(Turn(judgements=[word]))
+        assert [each.judgement for each in one.verdicts_on(word.run.id)] == [bad[2], word]
+        assert one.verdicts_on(run("nobody").id) == []
+        assert one.jobs()[0].last is not None
+        assert one.jobs()[0].last.judgement == word
+
+
+def test_a_word_on_an_older_run_does_not_make_it_the_last(path: Path) -> None:
+    bad = [replace(judgement(number=n), verdict=Verdict.SILENT_FAILURE) for n in range(3)]
+    with Ledger(path) as one:
+        one.commit(Turn(judgements=bad))
+        one.commit(Turn(judgements=[later(bad[0], Verdict.ACCEPTED)]))
+        row = one.jobs()[0]
+        assert row.last is not None
+        assert row.last.judgement == bad[2]
+        one.commit(Turn(judgements=[later(bad[2], Verdict.ACCEPTED)]))
+        one.commit(Turn(judgements=[judgement(number=3)]))
+        row = one.jobs()[0]
+        assert row.last is not None
+        assert row.last.judgement == judgement(number=3)
+
+
+def test_what_was_judged_after_a_run_is_known_by_its_last_verdict(path: Path) -> None:
+    every = [replace(judgement(number=n), verdict=Verdict.FAILED) for n in range(5)]
+    with Ledger(path) as one:
+        one.commit(Turn(judgements=[*every, judgement("other")]))
+        one.commit(Turn(judgements=[later(every[3], Verdict.ACCEPTED)]))
+        one.commit(Turn(judgements=[later(every[1], Verdict.ACCEPTED)]))
+        first = one.verdicts_on(every[1].run.id)[0]
+        after = one.judged_after(first)
+        assert [(each.run.id, each.verdict) for each in after] == [
+            (every[2].run.id, Verdict.FAILED),
+            (every[3].run.id, Verdict.ACCEPTED),
+            (every[4].run.id, Verdict.FAILED),
+        ]
+        assert len(one.judged_after(first, 1)) == 1
+        assert one.judged_after(one.verdicts_on(every[4].run.id)[0]) == []

@@ -12,9 +12,12 @@ from outcomed.model import (
     Held,
     Job,
     JobName,
+    Judgement,
+    Klass,
     Run,
     RunId,
     UnitName,
+    Usec,
     Verdict,
 )
 
@@ -221,3 +224,43 @@ def test_broken_rule_is_unknown_where_the_word_for_already_done_may_not_have_bee
     assert "lines were lost" in unheard.summary
     plain = verdicts.weigh(PLAIN, run(), (BROKEN,), already=False, unheard="lines were lost")
     assert plain.verdict is Verdict.SILENT_FAILURE
+
+
+# --- a person's word -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_only_what_is_bad_or_was_not_seen_can_be_accepted(verdict: Verdict) -> None:
+    why = verdicts.why_not_accepted(verdict)
+    assert (why == "") is (verdict.klass in (Klass.BAD, Klass.WARNING))
+    assert not why or why == f"it is {verdict}: there is nothing to accept"
+
+
+def test_a_persons_word_leaves_what_was_seen_as_it_is() -> None:
+    seen = Judgement(
+        run=run(),
+        verdict=Verdict.SILENT_FAILURE,
+        reason="artifact",
+        summary="47.0K, expected at least 500.0M",
+        findings=(BROKEN,),
+        steps=("dump",),
+        report={"rows": 0},
+        rules_hash="h",
+        at=Usec(1),
+    )
+    word = verdicts.accepted(seen, "the shop was emptied", "alice", Usec(9))
+    assert (word.verdict, word.reason, word.summary) == (
+        Verdict.ACCEPTED,
+        "by-hand",
+        "the shop was emptied",
+    )
+    assert (word.by, word.was, word.at, word.witness) == (
+        "alice",
+        Verdict.SILENT_FAILURE,
+        9,
+        "by-hand",
+    )
+    kept = ("run", "findings", "steps", "report", "rules_hash")
+    assert all(getattr(word, name) == getattr(seen, name) for name in kept)
+    assert verdicts.sentence(seen) == seen.summary
+    assert verdicts.sentence(word) == "the shop was emptied (says alice; it was silent-failure)"

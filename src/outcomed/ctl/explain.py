@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from outcomed import rules
+from outcomed import rules, verdicts
 from outcomed.ctl import findings, shape, times
 from outcomed.ctl.find import Found, find, reading, under_way
 from outcomed.ctl.options import Call
@@ -41,6 +41,7 @@ class Case:
     earlier: tuple[Stored, ...]  # newest first
     good: Judgement | None  # the last one before
     incident: Incident | None  # that this run opened, or lies in
+    first: Judgement  # the verdict on it, before anybody said otherwise
     running: Run | None
 
     @property
@@ -99,6 +100,7 @@ def _case(reader: Reader, found: Found) -> Case:
             else f"{row.name} has its first run under way, there is no verdict yet",
             hint=f"'outcomectl cat {shlex.quote(row.name)}' shows what is expected of it",
         )
+    first = stored if stored.judgement.was is None else reader.find(stored.judgement.run.id)[0]
     earlier = _earlier(reader, row, stored)
     good = next((one for one in earlier if one.judgement.verdict.klass is Klass.GOOD), None)
     return Case(
@@ -106,7 +108,8 @@ def _case(reader: Reader, found: Found) -> Case:
         stored=stored,
         earlier=tuple(earlier[:_EARLIER]),
         good=good.judgement if good is not None else None,
-        incident=_incident(reader, row, stored),
+        incident=_incident(reader, row, first),
+        first=first.judgement,
         running=running,
     )
 
@@ -139,6 +142,7 @@ def _incident(reader: Reader, row: JobRow, stored: Stored) -> Incident | None:
 def _shape(case: Case) -> dict[str, object]:
     return {
         **shape.run(case.judgement),
+        "first": shape.run(case.first),
         "incident": shape.incident(case.incident),
         "last_good": None if case.good is None else shape.run(case.good),
         "rules_changed_since": case.row.config is not None and not case.has_its_rules,
@@ -166,7 +170,7 @@ def _headline(case: Case, call: Call) -> Iterator[str]:
     judgement, screen = case.judgement, call.screen
     klass = judgement.verdict.klass
     mark = screen.mark(MARK[klass])
-    text = f"{case.row.name}: {judgement.verdict}: {safe(judgement.summary)}"
+    text = f"{case.row.name}: {judgement.verdict}: {safe(verdicts.sentence(judgement))}"
     for line in wrap(text, screen, f"{mark} ", "  "):
         yield screen.paint(line, COLOR[klass])
 
@@ -187,7 +191,10 @@ def _facts(case: Case, call: Call) -> Iterator[tuple[str, str]]:
     if run.attempts > 1:
         yield "Attempts", f"{run.attempts}, the last is what counts"
     yield "Result", _result(run)
-    yield "Judged", f"{times.since(case.judgement.at, now)}; {_WITNESS[case.judgement.witness]}"
+    yield "Judged", f"{times.since(case.first.at, now)}; {_WITNESS[case.first.witness]}"
+    if case.judgement.was is not None:
+        yield "Was", f"{case.first.verdict}: {case.first.summary}"
+        yield "Accepted", f"{times.since(case.judgement.at, now)}, by {case.judgement.by}"
     yield "Output", _output(case.judgement)
     incident = case.incident
     if incident is not None:
@@ -328,6 +335,7 @@ def _commands(case: Case) -> Iterator[tuple[str, str]]:
             yield f"ls -lt {_listable(path)}", "what lies there now"
     if case.judgement.verdict.klass in (Klass.BAD, Klass.WARNING):
         yield f"outcomectl verify {job}", "look at it as it is now"
+        yield f"outcomectl accept {run.id[:8]} --because='...'", "if this is right as it is"
     yield f"systemctl cat {unit}", "what was run"
 
 

@@ -52,6 +52,9 @@ def find(reader: Reader, word: str, paths: Paths) -> Found:
     if runs:
         job = runs[0].judgement.run.job
         return Found(next(row for row in rows if row.name == job), runs[0])
+    for run in reader.under_way():
+        if _RUN.fullmatch(prefix) and (run.id.startswith(prefix) or run.key.startswith(prefix)):
+            raise OutcomedError(f"{run.job} is at run {run.id} just now: there is no verdict yet")
     raise _unknown(word, rows, paths)
 
 

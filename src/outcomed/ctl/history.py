@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from outcomed import verdicts
 from outcomed.ctl import shape, times
 from outcomed.ctl.find import find, reading
 from outcomed.ctl.options import Call
@@ -75,7 +76,8 @@ def listed(runs: Sequence[Stored], screen: Screen, *, legend: bool) -> list[str]
 def _row(stored: Stored, screen: Screen, is_narrow: bool) -> Row:
     judgement = stored.judgement
     run, klass = judgement.run, judgement.verdict.klass
-    why = judgement.reason if is_narrow else judgement.summary
+    reason = judgement.reason if judgement.was is None else f"was {judgement.was}"
+    why = reason if is_narrow else verdicts.sentence(judgement)
     if run.attempts > 1:
         why = f"{run.attempts} attempts; {why}"
     return (

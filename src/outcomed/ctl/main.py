@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "history": ("history", "JOB", "The runs of a job, newest first"),
     "explain": ("explain", "JOB|RUN", "Why this verdict: what was expected, what was seen"),
     "verify": ("verify", "JOB", "Look at the outcome as it is now"),
+    "accept": ("accept", "RUN|JOB", "This run is right as it is: needs --because=TEXT"),
     "check-config": ("check_config", "[FILE...]", "Everything that is wrong with the files"),
     "cat": ("cat", "JOB", "The files that make up a job"),
     "step": ("say", "NAME", "From within a job: this point is reached"),
@@ -113,7 +114,7 @@ def split(argv: list[str]) -> tuple[str | None, list[str]]:
     for number, word in enumerate(argv):
         if skip:
             skip = False
-        elif word in ("--json", "-n", "--since"):
+        elif word in ("--json", "-n", "--since", "--because"):
             skip = True  # its value is the next word
         elif word == "--":
             break

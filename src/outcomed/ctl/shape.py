@@ -33,6 +33,8 @@ def run(judgement: Judgement) -> dict[str, Any]:
         "output": _output(judgement.output),
         "witness": judgement.witness,
         "judged": rfc3339(judgement.at),
+        "by": judgement.by or None,
+        "was": judgement.was,
     }
 
 
@@ -92,6 +94,8 @@ def _never_ran(row: JobRow) -> dict[str, Any]:
         "output": _output(None),
         "witness": None,
         "judged": None,
+        "by": None,
+        "was": None,
     }
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
+from outcomed import verdicts
 from outcomed.ctl import around, shape, times
 from outcomed.ctl.find import find, reading, under_way
 from outcomed.ctl.options import Call
@@ -132,7 +133,8 @@ def _why(row: JobRow, run: Run | None, call: Call) -> str:
     judgement = row.last.judgement
     if row.standing.incident is not None and judgement.verdict.klass is not Klass.BAD:
         parts.append("alert open")
-    parts.append(_short(judgement.summary) if call.screen.width else judgement.summary)
+    summary = verdicts.sentence(judgement)
+    parts.append(_short(summary) if call.screen.width else summary)
     return safe("; ".join(parts))
 
 
@@ -201,7 +203,7 @@ def _fields(row: JobRow, run: Run | None, call: Call) -> Iterator[tuple[str, str
         ended = judgement.run.finished or judgement.at
         color = COLOR[judgement.verdict.klass]
         yield "Verdict", f"{judgement.verdict} at {times.since(ended, call.now)}", color
-        yield "Why", safe(judgement.summary), ""
+        yield "Why", safe(verdicts.sentence(judgement)), ""
     else:
         yield "Verdict", "none, it has not run since it is watched", ""
     incident = row.standing.incident

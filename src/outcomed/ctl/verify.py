@@ -137,6 +137,8 @@ def look(job: Job, last: Judgement, window: rules.Window, host: Host, now: Usec)
         rules_hash=ident,
         witness="by-hand",
         at=now,
+        by="",
+        was=None,
     )
 
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Make postgresql-17/*.sql anew, as an ordinary user, with PostgreSQL 17's programs in PATH.
+# Make postgresql-17/* anew, as an ordinary user, with PostgreSQL 17's programs in PATH.
 # What pg_dump writes changes in minor releases too: \restrict came with 17.6.
 set -eu
 here=$(dirname "$(realpath "$0")")
@@ -23,3 +23,16 @@ pg_dump --schema-only shop >"$out/shop-schema-only.sql"
 pg_dump one_empty_table >"$out/one-empty-table.sql"
 pg_dumpall >"$out/cluster.sql"
 pg_dumpall --globals-only >"$out/globals.sql"
+
+pg_dump -Fc -f "$out/shop.dump" shop
+pg_dump -Fc shop | cat >"$out/shop-pipe.dump" # without offsets
+pg_dump -Fc shop >"$out/shop-stdout.dump"     # with its table of contents at both ends
+pg_dump -Fc -Z none -f "$out/shop-none.dump" shop
+pg_dump -Fc -Z lz4 -f "$out/shop-lz4.dump" shop
+pg_dump -Fc -Z zstd -f "$out/shop-zstd.dump" shop
+pg_dump -Fc --inserts -f "$out/shop-inserts.dump" shop
+pg_dump -Fc --schema-only -f "$out/shop-schema-only.dump" shop
+pg_dump -Fc -f "$out/one-empty-table.dump" one_empty_table
+createdb large_object
+psql -qX -d large_object -c "SELECT lo_from_bytea(0, 'abc')" >/dev/null
+pg_dump -Fc -f "$out/large-object.dump" large_object

@@ -85,6 +85,18 @@ FULL_PACKAGES = (
     "python3-pytest-xdist",
     "postgresql-17",
     "sqlite3",
+    # what artifacts are made with
+    "7zip",
+    "busybox",
+    "jq",
+    "lbzip2",
+    "libarchive-tools",
+    "pbzip2",
+    "pigz",
+    "pixz",
+    "python3-lz4",
+    "unzip",
+    "zip",
 )
 
 # Timers of the distribution that would start something in the middle of a test, and consoles

@@ -1,6 +1,5 @@
 """What formats.py says of files made by the real tools, and of the same files cut short."""
 
-import io
 import os
 import pwd
 import random
@@ -13,31 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from outcomed import formats
-from outcomed.formats import Reading, State
-
-CORPUS = Path(__file__).parents[1] / "corpus"
-
-
-def read(data: bytes, kind: str) -> Reading:
-    return formats.read(io.BytesIO(data), kind)
-
-
-def shell(script: str, cwd: Path) -> bytes:
-    """The output of a pipeline; every part of it has to succeed."""
-    command = ["bash", "-eo", "pipefail", "-c", script]
-    return subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.PIPE).stdout
-
-
-def need(script: str) -> None:
-    tool = script.split(maxsplit=1)[0]
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
-
-
-def cuts(size: int) -> list[int]:
-    """Both ends of a file, and a sample of its middle."""
-    return sorted({*range(min(40, size)), *range(0, size, size // 40 + 1), *range(size - 40, size)})
+from outcomed.formats import State
+from tests.artifacts import CORPUS, need, read, shell, some_cuts
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +74,7 @@ def test_what_gzips_write_is_whole_and_cut_it_is_not(tool: str, tree: Path) -> N
     size = (tree / "home/text").stat().st_size + 300_000
     assert good.evidence["bytes_unpacked"] == size
     if good.evidence["streams"] == 1:  # between two members a cut cannot be seen
-        for at in cuts(len(data)):
+        for at in some_cuts(len(data)):
             assert read(data[:at], "gzip").state == State.TRUNCATED, at
 
 
@@ -109,7 +85,7 @@ def test_what_zstd_writes_is_whole_and_cut_it_is_not(tool: str, tree: Path) -> N
     good = read(data, "zstd")
     assert good.state == State.WHOLE, good
     if good.evidence["streams"] == 1 and tool != "pzstd -p 2":
-        for at in cuts(len(data)):
+        for at in some_cuts(len(data)):
             assert read(data[:at], "zstd").state == State.TRUNCATED, at
 
 
@@ -183,7 +159,7 @@ def test_what_tars_write_is_whole_and_cut_it_is_not(tool: str, tree: Path) -> No
     assert good.state == State.WHOLE, good
     assert good.evidence["members"] == (9 if without else 11), good
     end = end_of(archive)
-    for at in cuts(end):
+    for at in some_cuts(end):
         assert read(archive[:at], "tar").state == State.TRUNCATED, at
     assert read(archive[:end], "tar").state == State.WHOLE
 
@@ -197,7 +173,7 @@ def test_compressed_tars_are_whole_and_cut_they_are_not(packed: str, tree: Path)
     names = {"pigz": "gzip", "pbzip2": "bzip2", "lbzip2": "bzip2"}
     tool = packed.split(maxsplit=1)[0]
     assert good.evidence["compression"] == names.get(tool, tool)
-    for at in cuts(len(data)):
+    for at in some_cuts(len(data)):
         assert read(data[:at], "tar").state == State.TRUNCATED, at
 
 
@@ -298,7 +274,7 @@ def test_what_pg_dump_writes_is_whole_and_cut_it_is_not(
     assert (good.evidence["rows"], good.evidence["inserts"]) == (rows, inserts)
     if command.startswith("for "):  # between two dumps a cut cannot be seen
         return
-    for at in cuts(len(data.rstrip(b"-\n"))):
+    for at in some_cuts(len(data.rstrip(b"-\n"))):
         assert read(data[:at], "pg_dump").state == State.TRUNCATED, at
 
 

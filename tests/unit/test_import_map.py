@@ -32,7 +32,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "pure": (
         *("tracker", "expressions", "rules", "verdicts", "alerts", "output", "notify"),
-        *("wording", "slack"),
+        *("wording", "slack", "checksums"),
     ),
     "sources": ("bus", "journal", "probes", "formats."),
     "ledger": ("ledger", "spool", "entry", "orders"),
@@ -74,7 +74,7 @@ NO_DOORS = {
 ONLY_IN: dict[str, set[str]] = {
     "requests": {"delivery", "sinks"},
     "apprise": {"sinks"},
-    "sqlite3": {"ledger"},
+    "sqlite3": {"ledger", "formats.sqlitefile"},
     "re2": {"patterns"},
     "simpleeval": {"expressions"},
     "isal": {"formats.layers"},

@@ -25,37 +25,83 @@ does this), and a tar ends with two zero blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
+from outcomed.formats.custom_dump import read_pg_custom
+from outcomed.formats.jsontext import read_json
 from outcomed.formats.layers import read_compressed
+from outcomed.formats.once import Reader, judged, read_for_all, sought
 from outcomed.formats.plain_dump import read_pg_dump
 from outcomed.formats.reading import Evidence, Fault, Reading, State
 from outcomed.formats.source import Source
+from outcomed.formats.sqlitefile import read_sqlite
 from outcomed.formats.tar import read_tar
+from outcomed.formats.ziparchive import prepare_zip
 
-__all__ = ["FORMATS", "Evidence", "Reading", "State", "read"]
+__all__ = ["FORMATS", "Evidence", "Reading", "Readings", "State", "read", "read_once"]
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What one look at a file found: a reading for each format, and its hash if that was wanted."""
+
+    by_format: Mapping[str, Reading]
+    sha256: str | None
 
 
 def read(stream: BinaryIO, format: str) -> Reading:  # noqa: A002  # the job file's word
-    """Read `stream` to its end, or to its first fault. `format` is one of FORMATS."""
-    source = Source(stream)
-    reader = _READERS[format]
+    """Read `stream`, which stands at its beginning, as one of FORMATS."""
+    if format in _SEEKING:
+        return sought(_SEEKING[format], stream)
+    return judged(_reader(stream, format), Source(stream))
+
+
+def read_once(file: BinaryIO, formats: Collection[str], *, digest: bool) -> Readings:
+    """Read `file`, which stands at its beginning, once, for its SHA-256 and for all `formats`.
+
+    Two formats take more than one pass. Of a zip the directory is read before, from the file's end.
+    An SQLite database is read by SQLite, in the order of its trees, after the pass that hashes it:
+    that is the file read twice, or once where no hash is wanted.
+    """
+    readers = {name: _reader(file, name) for name in formats if name not in _SEEKING}
+    found, sha256 = read_for_all(file, readers, digest=digest)
+    found |= {name: sought(_SEEKING[name], file) for name in formats if name in _SEEKING}
+    return Readings(found, sha256)
+
+
+def _reader(file: BinaryIO, name: str) -> Reader:
+    if name in _READERS:
+        return _READERS[name]
     try:
-        source.refuse_nothing()
-        return reader(source)
+        return _PREPARED[name](file)
     except Fault as fault:
-        return Reading(fault.state, fault.summary, source.evidence())
+        return partial(_say, fault)
+    finally:
+        file.seek(0)
 
 
-_READERS: dict[str, Callable[[Source], Reading]] = {
+def _say(fault: Fault, source: Source) -> Reading:
+    raise fault
+
+
+_READERS: dict[str, Reader] = {
     "gzip": partial(read_compressed, compression="gzip"),
     "zstd": partial(read_compressed, compression="zstd"),
     "xz": partial(read_compressed, compression="xz"),
     "bzip2": partial(read_compressed, compression="bzip2"),
     "tar": read_tar,
+    "json": read_json,
     "pg_dump": read_pg_dump,
+    "pg_custom": read_pg_custom,
 }
 
-FORMATS = frozenset(_READERS)
+# What has to be known of a file before it is read from its beginning.
+_PREPARED: dict[str, Callable[[BinaryIO], Reader]] = {"zip": prepare_zip}
+
+# What is read in an order of its own.
+_SEEKING: dict[str, Callable[[BinaryIO], Reading]] = {"sqlite": read_sqlite}
+
+FORMATS = frozenset({*_READERS, *_PREPARED, *_SEEKING})

@@ -22,6 +22,7 @@ from outcomed.quantities import format_size
 # A decoder hands back what it did not need, and a file may have a member for every line.
 _FEED = 32 * 1024
 # liblzma counts its own tables on top of the dictionary.
+_GZIP_MAGIC = b"\x1f\x8b"
 _XZ_CHECKS = {0: "none", 1: "crc32", 4: "crc64", 10: "sha256"}
 _XZ_MEMORY_LIMIT = WINDOW_LIMIT + 8 * 1024 * 1024
 
@@ -41,8 +42,8 @@ class _Decoder(Protocol):
 class _ZlibMember:
     """zlib's decompressor in the manners of the others, where isal is not installed."""
 
-    def __init__(self) -> None:
-        self._inner: Any = import_module("zlib").decompressobj(31)
+    def __init__(self, bits: int) -> None:
+        self._inner: Any = import_module("zlib").decompressobj(bits)
         self.needs_input = True
 
     @property
@@ -69,21 +70,34 @@ class _Codec:
     # Zero padding comes in multiples of this many bytes, and another member may follow it; 0: it
     # comes in any amount, and nothing may follow.
     aligned: int = 0
+    alone: bool = False  # nothing at all may follow
     checks: Mapping[int, str] | None = None  # the kinds of checksum, where a file has a choice
 
 
-def _gzip_codec() -> _Codec:
+def _deflate_codec(name: str) -> _Codec:
+    """gzip, or what other formats are made of: zlib, and deflate without any frame."""
+    magic, alone = (_GZIP_MAGIC, False) if name == "gzip" else (b"", True)
     try:
         isal = import_module("isal.igzip_lib")
     except ImportError:  # a Recommends: twice as slow without it, and no less strict
-        error = import_module("zlib").error
-        return _Codec("gzip", b"\x1f\x8b", _ZlibMember, error)
+        bits = {"gzip": 31, "zlib": 15, "deflate": -15}[name]
+        zlib = import_module("zlib")
+        return _Codec(name, magic, lambda: _ZlibMember(bits), zlib.error, alone=alone)
+    flag = getattr(isal, f"DECOMP_{name.upper()}")
 
     def member() -> _Decoder:
-        decoder: _Decoder = isal.IgzipDecompressor(flag=isal.DECOMP_GZIP)
+        decoder: _Decoder = isal.IgzipDecompressor(flag=flag)
         return decoder
 
-    return _Codec("gzip", b"\x1f\x8b", member, isal.IsalError)
+    return _Codec(name, magic, member, isal.IsalError, alone=alone)
+
+
+def _lz4_codec() -> _Codec:
+    try:
+        lz4 = import_module("lz4.frame")
+    except ImportError as error:
+        raise Fault(State.UNREADABLE, "python3-lz4 is not installed") from error
+    return _Codec("lz4", b"\x04\x22\x4d\x18", lz4.LZ4FrameDecompressor, RuntimeError, alone=True)
 
 
 def _xz_codec() -> _Codec:
@@ -108,8 +122,10 @@ def unpack(source: Source, compression: str | None) -> Iterator[bytes]:
             pieces = source.chunks()
         case "zstd":
             pieces = zstd.frames(source)
-        case "gzip":
-            pieces = _members(source, _gzip_codec())
+        case "gzip" | "zlib" | "deflate":
+            pieces = _members(source, _deflate_codec(compression))
+        case "lz4":
+            pieces = _members(source, _lz4_codec())
         case "xz":
             pieces = _members(source, _xz_codec())
         case "bzip2":
@@ -135,10 +151,14 @@ def _members(source: Source, codec: _Codec) -> Iterator[bytes]:
 def _next_member(source: Source, codec: _Codec, data: bytes) -> bytes:
     """`data`, filled up and beginning with a member; nothing where the file rightly ends."""
     first = source.streams == 0
+    if codec.alone and not first:
+        if data or source.chunk(_FEED):
+            raise trailing_garbage(source, codec.name)
+        return b""
     data, padding = (data, 0) if first else _without_padding(source, data)
     if codec.aligned and padding % codec.aligned:
         raise trailing_garbage(source, codec.name)
-    while len(data) < len(codec.magic) and (more := source.chunk(_FEED)):
+    while len(data) < max(1, len(codec.magic)) and (more := source.chunk(_FEED)):
         data += more
     if not data or (data.startswith(codec.magic) and (codec.aligned or not padding)):
         return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from outcomed.formats.reading import Fault, State
+from outcomed.formats.source import Source
 
 # So much of the beginning is looked at: a tar is known by the end of its first block.
 BLOCK = 512
@@ -35,6 +36,18 @@ _OTHERS = (
     ("zero bytes, as a crash leaves behind", re.compile(rb"\x00{16}")),
     ("text", re.compile(rb"[\t\n\r\x20-\x7e]{8}")),
 )
+
+
+# A file that ends inside one of these was going to be compressed.
+_BEGINNINGS = (b"\x1f\x8b", ZSTD_MAGIC, b"\xfd7zXZ\x00", b"BZh91AY&SY")
+
+
+def layer_of(source: Source) -> str | None:
+    """The compression to look through, by the file's first bytes."""
+    head = source.head(BLOCK)
+    if any(begin.startswith(head) and begin != head for begin in _BEGINNINGS):
+        raise Fault(State.TRUNCATED, f"the file ends inside its first bytes: it has {len(head)}")
+    return compression_of(head)
 
 
 def compression_of(head: bytes) -> str | None:

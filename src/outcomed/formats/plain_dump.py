@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from outcomed.formats.layers import unpack
-from outcomed.formats.magic import BLOCK, compression_of, wrong
+from outcomed.formats.magic import layer_of, wrong
 from outcomed.formats.reading import Evidence, Fault, Reading, State, counted, printable
 from outcomed.formats.source import Source
 from outcomed.quantities import format_size
@@ -16,9 +16,9 @@ _DUMP_BEGINS = (b"--\n-- PostgreSQL database dump\n", b"--\n-- PostgreSQL databa
 
 
 def read_pg_dump(source: Source) -> Reading:
-    compression = compression_of(source.head(BLOCK))
+    compression = layer_of(source)
     pieces = unpack(source, compression)
-    script = _Script()
+    script = Script()
     try:
         script.feed(_dump_head(pieces, compression))
         for piece in pieces:
@@ -74,7 +74,7 @@ _DUMP_HEADER_GOES_ON = re.compile(
 )
 
 
-class _Script:
+class Script:
     """A plain dump, told apart just as far as it takes to know data from text that looks like it.
 
     Any line can stand inside a quoted string, `-- PostgreSQL database dump complete` and

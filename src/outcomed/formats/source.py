@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from outcomed.formats.reading import Evidence, Fault, State
 
 CHUNK = 256 * 1024
+NO_BYTE = "the file is empty: it has not one byte"
 
 
 class Source:
@@ -26,7 +28,7 @@ class Source:
 
     def refuse_nothing(self) -> None:
         if not self.head(1):
-            raise Fault(State.TRUNCATED, "the file is empty: it has not one byte")
+            raise Fault(State.TRUNCATED, NO_BYTE)
 
     def head(self, size: int) -> bytes:
         """The file's first bytes, before any other are taken; fewer where it is shorter."""
@@ -60,6 +62,13 @@ class Source:
         return found | self.contents
 
 
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Just as much of a file as Source asks for: a stream that lies inside another one."""
+
+    read: Callable[[int], bytes]
+
+
 class Cursor:
     """Exact pieces out of chunks of any size."""
 
@@ -80,6 +89,14 @@ class Cursor:
             self._gather(size)
             end = self._at + size
         piece = self._buffer[self._at : end]
+        self._at += len(piece)
+        return piece
+
+    def some(self, most: int) -> bytes:
+        """What is there, at most `most` bytes of it; nothing only at the end."""
+        if self._at == len(self._buffer) and not self._advance():
+            return b""
+        piece = self._buffer[self._at : self._at + most]
         self._at += len(piece)
         return piece
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from outcomed.formats.layers import unpack
-from outcomed.formats.magic import BLOCK, compression_of, wrong
+from outcomed.formats.magic import BLOCK, layer_of, wrong
 from outcomed.formats.reading import Evidence, Fault, Reading, State, counted, printable
 from outcomed.formats.source import Cursor, Source
 from outcomed.quantities import format_size
@@ -24,7 +24,7 @@ _TAR_ABOUT_OTHERS = frozenset(b"xgXLKV")  # pax headers, long names, the volume'
 
 
 def read_tar(source: Source) -> Reading:
-    compression = compression_of(source.head(BLOCK))
+    compression = layer_of(source)
     cursor = Cursor(unpack(source, compression))
     walk = _TarWalk(cursor)
     try:

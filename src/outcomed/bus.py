@@ -39,10 +39,14 @@ _DBusError: type[Exception] = importlib.import_module("pystemd.dbusexc").DBusBas
 
 MATCHES_A_CONNECTION = 500  # of the 512 that dbus-daemon allows; the rest are for Reloading etc.
 
+STRANGERS = 1000  # of those who forge signals, so many are remembered
+
 _SYSTEMD = b"org.freedesktop.systemd1"
 _MANAGER_PATH = b"/org/freedesktop/systemd1"
 _MANAGER = b"org.freedesktop.systemd1.Manager"
 _PEER = b"org.freedesktop.DBus.Peer"
+_BUS = b"org.freedesktop.DBus"
+_BUS_PATH = b"/org/freedesktop/DBus"
 _UNIT = b"org.freedesktop.systemd1.Unit"
 _SERVICE = b"org.freedesktop.systemd1.Service"
 _TIMER = b"org.freedesktop.systemd1.Timer"
@@ -120,13 +124,19 @@ class _Connection:
     def subscribe(self) -> None:
         self._bus.call_method(_SYSTEMD, _MANAGER_PATH, _MANAGER, b"Subscribe", [])
 
+    def owner(self) -> bytes:
+        """The unique name of PID 1's own connection, which is another after `daemon-reexec`."""
+        name = dbuslib.apply_signature(b"s", [_SYSTEMD])
+        return bytes(self._bus.call_method(_BUS, _BUS_PATH, _BUS, b"GetNameOwner", name).body)
+
     def fileno(self) -> int:
         return int(self._bus.get_fd())
 
-    def process(self) -> None:
-        """Move everything that has arrived into `raw`."""
+    def take(self) -> bool:
+        """Move everything that has arrived into `raw`; whether that is anything."""
         while not self._bus.process().is_empty():
             pass
+        return bool(self.raw)
 
     def close(self) -> None:
         self._bus.close()
@@ -140,6 +150,8 @@ class Watch:
         self._units: dict[bytes, UnitName] = {}
         self._service: dict[bytes, dict[bytes, Any]] = {}
         self._connections: list[_Connection] = []
+        self._systemd = b""  # the unique name that PID 1 speaks under
+        self._strangers: set[bytes] = set()
         try:
             first = self._connection()
             first.match(_MANAGER_PATH, _MANAGER, b"Reloading")
@@ -197,14 +209,27 @@ class Watch:
         """Everything that has arrived, in the order of each connection."""
         for connection in self._connections:
             try:
-                connection.process()
+                # Again until nothing is left: while PID 1's name is asked for, signals arrive that
+                # nobody would be woken for.
+                while connection.take():
+                    raw, connection.raw[:] = list(connection.raw), []
+                    for message in raw:
+                        if self._is_from_systemd(message.get_sender(), connection):
+                            message.process_reply(True)  # not a stranger's, which may be anything
+                            yield from self._decode(message)
             except _DBusError as error:
                 yield Lost(_words(error))
                 return
-            raw, connection.raw[:] = list(connection.raw), []
-            for message in raw:
-                message.process_reply(True)
-                yield from self._decode(message)
+
+    def _is_from_systemd(self, sender: bytes, connection: _Connection) -> bool:
+        """A match says what the bus is to hand us. What any user sends to our own name reaches us
+        without one, and sd-bus cannot tell a well-known name's signals from a stranger's."""
+        if sender != self._systemd and sender not in self._strangers:
+            self._systemd = connection.owner()
+            if sender != self._systemd:
+                # Names are never given twice. One that comes again costs no more questions.
+                self._strangers = {sender, *list(self._strangers)[:STRANGERS]}
+        return sender == self._systemd
 
     def _decode(self, message: Any) -> Iterator[Signal]:
         headers = message.headers

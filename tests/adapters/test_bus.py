@@ -98,6 +98,19 @@ def test_the_end_of_a_unit_that_is_gone_at_once_has_its_exit_status(
             assert abs(end.left_idle - time.time_ns() // 1000) < 10_000_000
 
 
+def test_pid_1_is_still_known_after_it_was_executed_again(
+    boot: BootId, unit: Callable[..., UnitName], calls: Calls
+) -> None:
+    name = unit()
+    with Watch(boot, [name]) as watch:
+        calls.start(name)
+        wait_for(watch, is_end(name))
+        systemctl("daemon-reexec")
+        wait_for(watch, lambda one: isinstance(one, Reloading) and not one.begins)
+        systemctl("start", name)
+        wait_for(watch, is_end(name))
+
+
 def test_more_units_are_watched_than_one_connection_may_match(
     boot: BootId, unit: Callable[..., UnitName], calls: Calls
 ) -> None:

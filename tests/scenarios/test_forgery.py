@@ -1,10 +1,11 @@
-"""What an unprivileged user writes into the journal changes no verdict.
+"""What an unprivileged user writes into the journal, or sends on the bus, changes no verdict.
 
 He sees everything that he needs: unit names and invocation ids are public. What he cannot write is
 a field that begins with an underscore.
 """
 
 import secrets
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -133,6 +134,45 @@ def test_forged_runs_are_no_runs(site: Site, witness: str) -> None:
     # A real run makes outcomed read what there is about this unit.
     assert "/srv/never" in site.say(name, site.run(name), "silent-failure", "artifact")
     assert len(site.verdicts(name)) == 1
+
+
+def forge_signals(site: Site, unit: str, invocation: str) -> None:
+    """The end of a run as PID 1 says it on the bus: sent straight to each connection of outcomed,
+    which everybody may."""
+    listed = site.node.run(["busctl", "list", "--unique", "--no-legend"]).stdout.splitlines()
+    names = [line.split()[0] for line in listed if "outcomed.service" in line]
+    assert names
+    path = f"/org/freedesktop/systemd1/unit/{unit.replace('.', '_2e')}"
+    identity = " ".join(str(byte) for byte in bytes.fromhex(invocation))
+    ended, mono = time.time_ns() // 1000, time.monotonic_ns() // 1000
+    signals = [
+        "Service 3 Result s success ExecMainCode i 1 ExecMainStatus i 0",
+        (
+            f"Unit 6 ActiveState s inactive SubState s dead InvocationID ay 16 {identity}"
+            f" InactiveExitTimestamp t 1 InactiveEnterTimestamp t {ended}"
+            f" InactiveEnterTimestampMonotonic t {mono}"
+        ),
+        "Unit 3 Job s x InvocationID s y ActiveState t 1",  # PID 1's have other types
+    ]
+    for name in names:
+        emit = f"busctl emit --destination={name} {path} org.freedesktop.DBus.Properties"
+        for signal in signals:
+            arguments = f"org.freedesktop.systemd1.{signal} 0"
+            site.node.run(f"{emit} PropertiesChanged 'sa{{sv}}as' {arguments}", user=MALLORY)
+
+
+@pytest.mark.usefixtures("mallory")
+def test_forged_signal_ends_no_run(site: Site) -> None:
+    run = UnderWay(site, "signalled", "exit 3", "- duration: {at_most: 1h}\n")
+    restarts = site.node.show("outcomed.service", "NRestarts")
+    forge_signals(site, f"{run.name}.service", run.invocation)
+    # Another job's verdict: outcomed has read all that was sent before.
+    site.job("after-signals", "true")
+    site.run("after-signals")
+    assert site.state(run.name)["under_way"] == run.invocation
+    run.go_on()
+    assert run.verdict("failed", "exit-code") == "exited with status 3"
+    assert site.node.show("outcomed.service", "NRestarts") == restarts
 
 
 @pytest.mark.usefixtures("mallory")

@@ -737,6 +737,8 @@ class Engine:
 
     def _incomplete(self, said: output.Output, settings: LogSettings | None) -> str:
         """Why silence in the output proves nothing; empty if it does."""
+        if said.unread:
+            return f"{said.unread} of its lines are too long to be read"
         if settings is None or not settings.is_loaded:
             return "the unit's settings for its output are not known"
         if said.limit_reached:
@@ -1088,7 +1090,9 @@ def take_item(said: output.Output, item: journal.Line | journal.Drop | journal.W
     said.count(item.at, item.priority)
     if not item.own:
         return
-    if item.step is not None:
+    if item.too_long:
+        said.skip_line()
+    elif item.step is not None:
         said.step(output.decode(item.step))
     elif item.report is not None:
         said.take_report(item.report)

@@ -8,11 +8,14 @@ journal: the bus wakes, then the journal is synchronized and read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import select
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +23,7 @@ from systemd import _reader
 
 from outcomed import messages
 from outcomed.errors import JournalError
-from outcomed.model import BootId, InvocationId, Record, UnitName, Usec
+from outcomed.model import BootId, InvocationId, Record, UnitName, Usec, invocation_id
 from outcomed.tracker import Told, What
 
 JOURNALD = "systemd-journald.service"
@@ -41,6 +44,18 @@ EARLY = 1_000_000  # how much older than its run's start a line may be
 DROPPED = "a596d6fe7bfa4994828e72309e95d61e"  # SD_MESSAGE_JOURNAL_DROPPED
 STOPPED = "d93fb3c9c24d451a97cea615ce59c00b"  # SD_MESSAGE_JOURNAL_STOPPED
 
+# An entry may hold 768 MB, and compressed it fits into any journal. libsystemd 257 unpacks all of
+# it, whatever sd_journal_set_data_threshold() said, and keeps the memory: so that much, on top of
+# what the process has already, is what one entry may take.
+ENTRY_MEMORY = 16 << 20
+LARGE = 1 << 20  # bytes of a message after which libsystemd's memory is given back
+_ALWAYS = ("MESSAGE", "_SYSTEMD_UNIT", "_SYSTEMD_INVOCATION_ID")
+_NEEDED = (
+    *_ALWAYS,
+    *("MESSAGE_ID", "PRIORITY", "_TRANSPORT", "N_DROPPED"),
+    *("OUTCOMED_STEP", "OUTCOMED_REPORT"),
+)
+
 
 class Line(Record, frozen=True):
     """One line of a unit. `own` if it is the run's that was asked for."""
@@ -52,6 +67,7 @@ class Line(Record, frozen=True):
     step: bytes | None = None
     report: bytes | None = None
     streamed: bool = False  # printed, not sent
+    too_long: bool = False  # to be read; the message is empty then
 
 
 class Drop(Record, frozen=True):
@@ -179,8 +195,8 @@ class Journal:
             reader.add_match(f"UNIT={unit}")
         for message_id in WHAT:
             reader.add_match(f"MESSAGE_ID={message_id.decode()}")
-        for entry in _entries(reader, begin):
-            told = _told(reader, entry)
+        for at, moment, entry in _entries(reader, begin):
+            told = _told(at, moment, entry)
             if told is not None:
                 yield told
 
@@ -205,11 +221,18 @@ class Journal:
         """
         begun, later = Usec(begin - EARLY), own[1]
         last = invocations[-1:] if words else ()
-        yield from self._lines(unit, invocations, begin, own, begun, later, last)
+        spans = [(begun, later)]
         if later is not None:
             # The next run has begun. Of what came since, only what carries an id of this one is its
             # own; the journal's index finds that, and the rest is counted when its turn comes.
-            yield from self._lines(unit, invocations, begin, own, later, None, last)
+            spans.append((later, None))
+        longest = 0
+        for span in spans:
+            for item in self._lines(unit, invocations, begin, own, *span, last):
+                longest = max(longest, len(item.message) if isinstance(item, Line) else 0)
+                yield item
+        if longest > LARGE:
+            self.close()
 
     def _lines(
         self,
@@ -240,43 +263,98 @@ class Journal:
                 reader.add_match(f"INVOCATION_ID={invocation}")
         wanted = frozenset(invocation.encode() for invocation in invocations)
         unit_bytes = unit.encode()
-        for entry in _entries(reader, since, until):
+        for at, _, entry in _entries(reader, since, until, _ALWAYS):
             if entry.get("_SYSTEMD_UNIT") == unit_bytes:
-                line = _line(reader, entry, wanted, own)
+                line = _line(at, entry, wanted, own)
                 if line.own or line.at >= begin:
                     yield line
             elif entry.get("_TRANSPORT") == b"driver":
                 if entry.get("MESSAGE_ID") == STOPPED.encode():
-                    yield Halt(Usec(reader._get_realtime()))
+                    yield Halt(at)
                 else:
                     yield Drop(_number(entry.get("N_DROPPED"), 1))
             elif (what := WHAT.get(_first(entry.get("MESSAGE_ID")))) is not None:
                 yield Word(what, _text(entry, "INVOCATION_ID") in last)
 
 
-def _entries(reader: Any, begin: Usec, end: Usec | None = None) -> Iterator[dict[str, Any]]:
-    """All entries since then. A file may be damaged, or be deleted meanwhile."""
+Entry = dict[str, Any]
+Moment = tuple[int, BootId]  # monotonic, and the boot that counts from there
+
+
+def _entries(
+    reader: Any, begin: Usec, end: Usec | None = None, always: Sequence[str] = ()
+) -> Iterator[tuple[Usec, Moment, Entry]]:
+    """All entries since then, that have `always` these fields: one that has not may be too large.
+    A file may be damaged, or be deleted meanwhile."""
+    limit = _Limit()
     try:
         reader.seek_realtime(begin)
-        while reader._next() and (end is None or reader._get_realtime() < end):
-            yield reader._get_all()
+        while reader._next():
+            at = Usec(reader._get_realtime())
+            if end is not None and at >= end:
+                return
+            mono, boot = reader._get_monotonic()
+            yield at, (int(mono), BootId(bytes(boot).hex())), limit.read(reader, always)
     except OSError as error:
         raise JournalError(f"the journal cannot be read: {error}") from error
 
 
-def _told(reader: Any, entry: dict[str, Any]) -> Told | None:
-    what = WHAT.get(entry.get("MESSAGE_ID", b""))
-    unit = entry.get("UNIT")
-    if what is None or not isinstance(unit, bytes) or entry.get("_PID") != b"1":
+class _Limit:
+    """What reading one entry may take, as a limit on the process that holds only meanwhile."""
+
+    def __init__(self) -> None:
+        _, self._hard = self._usual = resource.getrlimit(resource.RLIMIT_DATA)
+        self._measure()
+
+    def _measure(self) -> None:
+        pages = int(Path("/proc/self/statm").read_bytes().split()[5])
+        self._most = pages * resource.getpagesize() + ENTRY_MEMORY
+
+    def read(self, reader: Any, always: Sequence[str]) -> Entry:
+        """The entry, or what is needed of it as far as it has a sensible size."""
+        entry = self._try(reader._get_all) or {}
+        if all(name in entry for name in always):
+            return entry
+        # Where libsystemd fails, the binding takes it for the entry's end. It may have been our own
+        # memory that has grown meanwhile.
+        self._measure()
+        entry = self._try(reader._get_all) or {}
+        return {name: self._try(partial(_field, reader, name)) for name in _NEEDED} | entry
+
+    def _try(self, read: Callable[[], Any]) -> Any:
+        """None: it is too large."""
+        resource.setrlimit(resource.RLIMIT_DATA, (self._most, self._hard))
+        try:
+            return read()
+        except MemoryError:
+            return None
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+            return None
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, self._usual)
+
+
+def _field(reader: Any, name: str) -> bytes:
+    try:
+        return bytes(reader._get(name))
+    except KeyError:
+        return b""
+
+
+def _told(at: Usec, moment: Moment, entry: Entry) -> Told | None:
+    what = WHAT.get(_first(entry.get("MESSAGE_ID")))
+    unit = _text(entry, "UNIT")
+    if what is None or not unit or entry.get("_PID") != b"1":
         return None
-    mono, boot = reader._get_monotonic()
     return Told(
         what=what,
-        unit=UnitName(_text(entry, "UNIT")),
-        boot=BootId(bytes(boot).hex()),
-        at=Usec(reader._get_realtime()),
-        mono=Usec(mono),
-        invocation=InvocationId(_text(entry, "INVOCATION_ID")) or None,
+        unit=UnitName(unit),
+        boot=moment[1],
+        at=at,
+        mono=Usec(moment[0]),
+        invocation=invocation_id(_text(entry, "INVOCATION_ID")),
         job_id=_text(entry, "JOB_ID"),
         result=_text(entry, "UNIT_RESULT") or _text(entry, "JOB_RESULT"),
         message=_text(entry, "MESSAGE")[:500],
@@ -286,11 +364,7 @@ def _told(reader: Any, entry: dict[str, Any]) -> Told | None:
     )
 
 
-def _line(
-    reader: Any, entry: dict[str, Any], wanted: frozenset[bytes], own: tuple[Usec, Usec | None]
-) -> Line:
-    message = _first(entry.get("MESSAGE"))
-    at = Usec(reader._get_realtime())
+def _line(at: Usec, entry: Entry, wanted: frozenset[bytes], own: tuple[Usec, Usec | None]) -> Line:
     invocation = _first(entry.get("_SYSTEMD_INVOCATION_ID"))
     message_id = entry.get("MESSAGE_ID")
     step = report = None
@@ -303,10 +377,11 @@ def _line(
         priority=_number(entry.get("PRIORITY"), 6),
         own=invocation in wanted
         or (not invocation and own[0] <= at and (own[1] is None or at < own[1])),
-        message=message,
+        message=_first(entry.get("MESSAGE")),
         step=step,
         report=report,
         streamed=entry.get("_TRANSPORT") == b"stdout",
+        too_long=None in entry.values(),
     )
 
 
@@ -317,13 +392,14 @@ def _first(value: Any) -> bytes:
     return value if isinstance(value, bytes) else b""
 
 
-def _text(entry: dict[str, Any], name: str) -> str:
+def _text(entry: Entry, name: str) -> str:
     return _first(entry.get(name)).decode("utf-8", "replace")
 
 
 def _number(value: Any, default: int) -> int:
+    """Of a field that anybody may have written: no number that the journal's own are not."""
     text = _first(value)
-    return int(text) if text.isdigit() else default
+    return int(text) if text.isdigit() and len(text) <= 18 else default
 
 
 # --- synchronize -----------------------------------------------------------------------------

@@ -31,6 +31,7 @@ DAY = 24 * HOUR
 
 JOB_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,200}")
 STEP_LIMIT = 200  # characters of a step's name
+_ID128 = re.compile(r"[0-9a-f]{32}")
 
 # Ids are derived, so that whoever reaches a conclusion first (the daemon, the daemon after a
 # crash, the OnFailure= hook while the daemon is down) gives it the same id.
@@ -318,6 +319,11 @@ class Delivery(Record, frozen=True):
     sink: str
     created: Usec
     event: dict[str, object]  # the CloudEvents envelope, ready to be sent
+
+
+def invocation_id(text: str) -> InvocationId | None:
+    """None of what systemd does not write as one."""
+    return InvocationId(text) if _ID128.fullmatch(text) else None
 
 
 def run_id(job: JobName, boot_or_invocation_key: str) -> RunId:

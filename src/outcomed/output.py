@@ -70,6 +70,7 @@ class Output:
     last_counts: bool = False  # a rule needs the last step that is kept
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     dropped: int = 0
+    unread: int = 0  # lines that are too long to be read
     limit_reached: bool = False
     next_run: Usec | None = None  # the first line of the unit that is a later run's
     windows: Windows = field(default_factory=dict)
@@ -110,6 +111,12 @@ class Output:
         for name, search in self.patterns.items():
             if name not in self.matched and search(message):
                 self.matched[name] = decode(message)
+
+    def skip_line(self) -> None:
+        """Take one of the run's own lines that nobody can read."""
+        self.lines += 1
+        self.unread += 1
+        self.tail.append("… (too long to be read)")
 
     def take_report(self, text: bytes) -> None:
         """Merge what the job states about itself; what cannot be read is kept as a fault."""

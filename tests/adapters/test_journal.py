@@ -1,6 +1,7 @@
 """The journal as it really is: late lines, foreign lines, drops, lost cursors, rotation."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -157,6 +158,77 @@ def test_what_journald_dropped_is_counted_for_the_run_that_lost_it(begin: Usec) 
     dropped = sum(one.number for one in found if isinstance(one, Drop))
     assert dropped > 0
     assert dropped + len(messages(found)) == 3_001
+
+
+def run_python(script: str) -> UnitName:
+    """Run a script that may use our own modules as a unit, to its end."""
+    unit = new_unit()
+    prelude = f"import sys; sys.dont_write_bytecode = True; sys.path.insert(0, {str(SOURCE)!r})\n"
+    subprocess.run(
+        [
+            *["systemd-run", "--quiet", "--collect", "--wait", f"--unit={unit}"],
+            *[sys.executable, "-c", f"{prelude}from outcomed import entry, messages\n{script}"],
+        ],
+        check=True,
+    )
+    return unit
+
+
+def test_a_field_that_no_programme_writes_hurts_nobody(begin: Usec) -> None:
+    """Anybody may send any field but the trusted ones, twice and of any length."""
+    unit = run_python(
+        "for fields in ({'PRIORITY': '9' * 5_000}, {'PRIORITY': '-1'}, {'PRIORITY': ''},\n"
+        "               {'MESSAGE_ID': messages.JOB_REPORT}, {'N_DROPPED': 'x'}):\n"
+        "    entry.send({'MESSAGE': 'said', **fields}, wait=10)\n"
+        "entry.send({'MESSAGE': 'first\\nMESSAGE=second', 'PRIORITY': '3\\nPRIORITY=4'}, wait=10)\n"
+    )
+    found = [one for one in lines(unit, begin) if isinstance(one, Line)]
+    assert [one.message for one in found] == [*[b"said"] * 5, b"first\nMESSAGE=second"]
+    assert {one.priority for one in found} == {6}
+    assert [one.report for one in found] == [None, None, None, b"", None, None]
+
+
+def private_memory() -> int:
+    """Bytes that are this process's alone."""
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    return sum(
+        int(line.split()[1]) * 1024
+        for line in rollup.splitlines()
+        if line.startswith(("Private_Dirty:", "Private_Clean:"))
+    )
+
+
+# Compressed, 100 MB fit into any journal; what cannot be compressed lies in it as it is.
+@pytest.mark.parametrize("message", ["'x' * 100_000_000", "os.urandom(20_000_000).hex()"])
+def test_a_line_that_is_too_long_takes_neither_memory_nor_time(begin: Usec, message: str) -> None:
+    unit = run_python(
+        f"import os\nentry.send({{'MESSAGE': {message}}}, wait=60)\n"
+        f"entry.send({{'MESSAGE': 'short', 'ANOTHER': {message}}}, wait=60)\n"
+    )
+    (invocation,) = {one.invocation for one in told(unit, begin) if one.invocation is not None}
+    before, start = private_memory(), time.process_time()
+    with Journal() as source:
+        found = [
+            (one.message, one.too_long)
+            for one in source.lines(unit, [invocation], begin, (begin, None))
+            if isinstance(one, Line) and one.own
+        ]
+    assert time.process_time() - start < 0.5
+    assert found == [(b"", True), (b"short", False)]
+    assert private_memory() - before < journal.ENTRY_MEMORY
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+
+
+def test_a_line_of_some_megabytes_is_read_and_its_memory_given_back(begin: Usec) -> None:
+    unit = run_python("entry.send({'MESSAGE': 'x' * 3_000_000}, wait=60)")
+    with Journal() as source:
+        (one,) = [told.invocation for told in source.told_since(begin, unit)][:1]
+        assert one is not None
+        journal.synchronize()
+        (line,) = source.lines(unit, [one], begin, (begin, None))
+        assert isinstance(line, Line)
+        assert len(line.message) == 3_000_000
+        assert not source.is_open
 
 
 def test_sent_from_a_process_that_ends_at_once_it_stays_the_units(begin: Usec) -> None:

@@ -130,6 +130,13 @@ def test_a_line_of_100_megabytes_leaves_a_line() -> None:
     assert size(found) < 10_000
 
 
+def test_a_line_that_nobody_can_read_is_counted_and_shown() -> None:
+    found = said(b"first")
+    found.skip_line()
+    assert (found.lines, found.unread) == (2, 1)
+    assert list(found.tail) == ["first", "… (too long to be read)"]
+
+
 def test_a_million_lines_leave_twenty() -> None:
     found = Output({"rule": lambda message: b"never" in message}, LIMIT)
     for number in range(1_000_000):

@@ -43,9 +43,6 @@ from outcomed.model import (
 if TYPE_CHECKING:
     import tempfile
 
-# What reading a damaged file raises, for those who may not know what it is made of.
-FAULTS = (sqlite3.Error, msgspec.DecodeError)
-
 APPLICATION_ID = 0x4F75_7463  # "Outc": what file(1) and we know the file by
 SCHEMA = 1
 
@@ -115,6 +112,23 @@ MIGRATIONS: dict[int, str] = {
     INSERT INTO progress VALUES (1, '', '', 0, 0);
     """,
 }
+
+
+# What reading a damaged file raises, of several libraries.
+FAULTS = (sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, RecursionError)
+
+
+@contextmanager
+def _undamaged() -> Iterator[None]:
+    """SQLite checks its own pages, and not what we have put into them: a body may be cut, a column
+    of another type, a text not UTF-8."""
+    try:
+        yield
+    except FAULTS as error:
+        raise LedgerError(
+            f"the ledger cannot be read: {error}",
+            hint="it is left as it is; where it is damaged, move it aside to begin a new one",
+        ) from error
 
 
 class Body(Record, frozen=True):
@@ -200,6 +214,7 @@ class Turn(msgspec.Struct):
 
 _PLAIN, _WITH_SAMPLE = b"\0", b"\1"
 _SAMPLE_LIMIT = 8192
+_BODY_LIMIT = 64 << 20  # bytes; what is longer was not written by us
 _WORDS = (
     b'"key":"","exit_code":"killed","exit_status":"command":"ExecStartPre","attempts":2,'
     b'"steps":["report":{"witness":"replayed","unknown","broken","path":"matches":1,"size":'
@@ -224,10 +239,14 @@ def _pack(data: bytes, sample: bytes | None) -> bytes:
 def _unpack(data: bytes, sample: bytes | None) -> bytes:
     if data[:1] == _PLAIN:
         sample = None
+    inflate = zlib.decompressobj(-15, _dictionary(sample))
     try:
-        return zlib.decompressobj(-15, _dictionary(sample)).decompress(data[1:])
+        unpacked = inflate.decompress(data[1:], _BODY_LIMIT)
     except zlib.error as error:
         raise LedgerError(f"the ledger holds what cannot be unpacked: {error}") from error
+    if not inflate.eof:
+        raise LedgerError(f"the ledger holds a body that is cut, or of over {_BODY_LIMIT >> 20}M")
+    return unpacked
 
 
 def _dictionary(sample: bytes | None) -> bytes:
@@ -285,12 +304,12 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             _migrate(self._db)
+            self._jobs: dict[JobName, int] = {}
+            self._samples: dict[JobName, bytes | None] = {}
+            self._recall()
         except (sqlite3.DatabaseError, LedgerError) as error:
             self._db.close()
             raise _refusal(path, error) from error
-        self._jobs: dict[JobName, int] = {}
-        self._samples: dict[JobName, bytes | None] = {}
-        self._recall()
 
     def _recall(self) -> None:
         rows = self._db.execute("SELECT name, n, sample FROM job").fetchall()
@@ -466,15 +485,19 @@ class Ledger:
 
     # What the daemon reads back when it starts, and on the way.
 
+    @_undamaged()
     def progress(self) -> Progress:
         return _progress(self._db)
 
+    @_undamaged()
     def jobs(self) -> list[JobRow]:
         return _jobs(self._db)
 
+    @_undamaged()
     def open_runs(self) -> list[Run]:
         return _open_runs(self._db)
 
+    @_undamaged()
     def knows_run(self, run_id: RunId) -> bool:
         """Whether this run was judged: what is still told about it is old news."""
         row = self._db.execute(
@@ -482,6 +505,7 @@ class Ledger:
         ).fetchone()
         return row is not None
 
+    @_undamaged()
     def judged(self, job: JobName, invocation: InvocationId) -> bool:
         """Whether this invocation belongs to a run that was judged."""
         row = self._db.execute(
@@ -491,10 +515,12 @@ class Ledger:
         ).fetchone()
         return row is not None
 
+    @_undamaged()
     def verdicts_on(self, run: RunId) -> list[Stored]:
         """Every verdict that was reached on this run, in order: the last one stands."""
         return _stored(self._db, "WHERE run.id = ? ORDER BY seq", (bytes.fromhex(run),))
 
+    @_undamaged()
     def judged_after(self, first: Stored, limit: int = 200) -> list[Judgement]:
         """What stands of the job's runs that were first judged after this, the newest ones.
 
@@ -514,19 +540,23 @@ class Ledger:
             standing[one.judgement.run.id] = one.judgement
         return list(standing.values())
 
+    @_undamaged()
     def due(self) -> list[Delivery]:
         """Deliveries that nobody has reported as taken, oldest first."""
         rows = self._db.execute("SELECT body FROM outbox WHERE done IS NULL ORDER BY created")
         return [_delivery(body) for (body,) in rows]
 
+    @_undamaged()
     def after(self, seq: int) -> list[Stored]:
         """The judgements after this one, in order."""
         return _stored(self._db, "WHERE seq > ? ORDER BY seq", (seq,))
 
+    @_undamaged()
     def good_runs(self, job: JobName, limit: int, before: Usec | None = None) -> list[Judgement]:
         """The newest runs of a job whose verdict stands as good, newest first."""
         return _good_runs(self._db, job, limit, before)
 
+    @_undamaged()
     def previous_slot(self, job: JobName, before: Usec) -> Usec | None:
         """The newest elapse before this instant that one of the job's runs answered."""
         rows = self._db.execute(
@@ -603,13 +633,16 @@ class Reader:
         if self._copy is not None:
             self._copy.cleanup()
 
+    @_undamaged()
     def progress(self) -> Progress:
         return _progress(self._db)
 
+    @_undamaged()
     def jobs(self) -> list[JobRow]:
         """Every job that the ledger knows, by name; each with its newest judgement."""
         return _jobs(self._db)
 
+    @_undamaged()
     def history(self, job: JobName, limit: int) -> list[Stored]:
         """The newest judgements of a job, newest first."""
         return _stored(
@@ -619,10 +652,12 @@ class Reader:
             (job, limit),
         )
 
+    @_undamaged()
     def under_way(self) -> list[Run]:
         """Runs that are not judged yet."""
         return _open_runs(self._db)
 
+    @_undamaged()
     def find(self, ident: str) -> list[Stored]:
         """Judgements of runs whose id or invocation id begins with these hex digits."""
         low, high = _prefix_range(ident)
@@ -633,10 +668,12 @@ class Reader:
             (low, high, low, high),
         )
 
+    @_undamaged()
     def good_runs(self, job: JobName, limit: int, before: Usec | None = None) -> list[Judgement]:
         """The newest runs of a job whose verdict stands as good, newest first."""
         return _good_runs(self._db, job, limit, before)
 
+    @_undamaged()
     def incidents(self, job: JobName, limit: int) -> list[Incident]:
         rows = self._db.execute(
             "SELECT body FROM incident WHERE job = (SELECT n FROM job WHERE name = ?)"
@@ -645,6 +682,7 @@ class Reader:
         )
         return [_incident(body) for (body,) in rows]
 
+    @_undamaged()
     def undelivered(self) -> list[Delivery]:
         rows = self._db.execute("SELECT body FROM outbox WHERE done IS NULL ORDER BY created")
         return [_delivery(body) for (body,) in rows]

@@ -516,6 +516,37 @@ def test_a_body_that_cannot_be_unpacked_is_said(path: Path) -> None:
             book.jobs()
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE verdict SET body = 'text'",
+        "UPDATE verdict SET body = 7",
+        "UPDATE verdict SET verdict = 'nice'",
+        "UPDATE run SET body = x'00'",
+        "UPDATE job SET standing = x'5b5b5b'",
+        "UPDATE job SET standing = '{\"incident\": 1e400}'",
+        "UPDATE job SET config = CAST(x'ff' AS TEXT)",
+        "UPDATE job SET sample = 1.5",
+    ],
+)
+def test_what_sqlite_does_not_see_is_said_as_damage(path: Path, statement: str) -> None:
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[judgement()]))
+        book._db.execute(statement)
+        with pytest.raises(LedgerError, match="the ledger "):
+            book.jobs()
+
+
+def test_a_body_that_would_fill_the_memory_is_not_unpacked(path: Path) -> None:
+    bomb = ledger._pack(b" " * (ledger._BODY_LIMIT + 1), None)
+    assert len(bomb) < 100_000
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[judgement()]))
+        book._db.execute("UPDATE verdict SET body = ?", (bomb,))
+        with pytest.raises(LedgerError, match="a body that is cut, or of over 64M"):
+            book.jobs()
+
+
 def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="unable to open"):
         Ledger(tmp_path / "nowhere" / "ledger.db")

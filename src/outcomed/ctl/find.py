@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from outcomed import ledger
 from outcomed.ctl import shape
 from outcomed.ctl.term import safe
 from outcomed.errors import LedgerError, OutcomedError, UsageError
@@ -24,9 +23,10 @@ def reading(paths: Paths) -> Iterator[Reader]:
     with Reader(paths.ledger) as reader:
         try:
             yield reader
-        except ledger.FAULTS as error:
+        except LedgerError as error:
             raise LedgerError(
-                f"{paths.ledger}: {error}", hint="does outcomed.service start? it checks the file"
+                f"{paths.ledger}: {error.fault}",
+                hint="does outcomed.service start? it checks the file",
             ) from error
 
 

@@ -64,7 +64,7 @@ from outcomed.paths import Paths
 from outcomed.specifiers import Host, expand
 from outcomed.tracker import Open, Phase, Seen, Told, Track
 
-SLICE = 500  # lines of output read before the other jobs have their turn: some 5 ms
+SLICE = 0.005  # seconds of reading output before the other jobs have their turn
 BATCH = 100  # replayed runs in one turn
 STRETCH = 1000  # of PID 1's entries: so much of the past is held in memory at a time
 SYNC_PATIENCE = 30.0  # seconds; journald under a flood answers late
@@ -522,7 +522,7 @@ class Engine:
         weighed = verdicts.weigh(
             job, run, findings, already=already, unheard=completeness.reason if depends else ""
         )
-        summary = open_run.note if verdicts.is_skip(run) and open_run.note else weighed.summary
+        note = rules.printable(open_run.note) if verdicts.is_skip(run) else ""
         self._conclude(
             watched,
             open_run,
@@ -530,7 +530,7 @@ class Engine:
                 run=run,
                 verdict=weighed.verdict,
                 reason=weighed.reason,
-                summary=summary,
+                summary=note or weighed.summary,
                 findings=(verdicts.result_finding(run), *findings),
                 steps=tuple(said.steps),
                 report=said.report,
@@ -677,7 +677,8 @@ class Engine:
     ) -> Steps:
         invocations = [one.invocation for one in open_run.attempts if one.invocation is not None]
         items = source.lines(unit, invocations, begin, own, words=words)
-        for number, item in enumerate(items, 1):
+        turn_ends = time.monotonic() + SLICE
+        for item in items:
             if isinstance(item, journal.Halt):
                 ended = open_run.last.ended
                 said.halted |= own[0] <= item.at and (ended is None or item.at <= ended)
@@ -685,11 +686,12 @@ class Engine:
                 take_item(said, item)
             if isinstance(item, journal.Line) and not item.own and item.at >= own[0]:
                 said.next_run = said.next_run or item.at
-            if number % SLICE == 0:
+            if time.monotonic() >= turn_ends:
                 if source is self.journal:
                     # Others have their turn now, and must not seek in what is being read here.
                     self.journal = journal.Journal()
                 yield None
+                turn_ends = time.monotonic() + SLICE
 
     def _patterns(self, watched: Watched) -> dict[str, Callable[[bytes], bool]]:
         if watched.patterns is None:
@@ -738,7 +740,7 @@ class Engine:
     def _incomplete(self, said: output.Output, settings: LogSettings | None) -> str:
         """Why silence in the output proves nothing; empty if it does."""
         if said.unread:
-            return f"{said.unread} of its lines are too long to be read"
+            return f"{said.unread} of its lines are too long to be searched"
         if settings is None or not settings.is_loaded:
             return "the unit's settings for its output are not known"
         if said.limit_reached:

@@ -18,6 +18,9 @@ from outcomed.tracker import What
 MARKER = b"OUTCOME "
 TAIL_LINES = 20
 LINE_LIMIT = 2_000  # bytes of one line kept as evidence
+# Bytes of a line that is searched; journald cuts standard output at 48K (LineMax=). A part of a
+# longer one would match what the whole does not.
+LINE_SEARCHED = 65_536
 REPORT_LIMIT = 16_384  # bytes of one report that are looked at
 REPORT_KEYS = 64
 KEY_LIMIT = 200
@@ -70,7 +73,7 @@ class Output:
     last_counts: bool = False  # a rule needs the last step that is kept
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     dropped: int = 0
-    unread: int = 0  # lines that are too long to be read
+    unread: int = 0  # lines that are too long to be searched
     limit_reached: bool = False
     next_run: Usec | None = None  # the first line of the unit that is a later run's
     windows: Windows = field(default_factory=dict)
@@ -108,6 +111,9 @@ class Output:
         self.tail.append(decode(message))
         if message.startswith(MARKER):
             self.take_report(message[len(MARKER) :])
+        if len(message) > LINE_SEARCHED:
+            self.unread += 1
+            return
         for name, search in self.patterns.items():
             if name not in self.matched and search(message):
                 self.matched[name] = decode(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from outcomed import expressions
-from outcomed.expressions import ExpressionError
+from outcomed.expressions import ExpressionError, parse
 
 
 @pytest.mark.parametrize(
@@ -222,3 +223,22 @@ def test_any_text_has_an_answer_or_a_reason_soon(text: str, values: dict[str, ob
     except ExpressionError as error:
         assert str(error)  # noqa: PT017  # either way is right
     assert time.process_time() - began < 1
+
+
+NEVER_ENDING = (
+    *("9**9**9**9 == n", "len(x * 10**9) > 0", "n" + "**128" * 10 + " > 0", "1e308 * 10**300 > n"),
+    *("(" * 40 + "n" + ")" * 40 + " > 0", "-" * 900 + "n > 0", "n" + " * n" * 200 + " > 0"),
+    *("x in ('b', " + "x," * 300 + ")", " or ".join(["x in x + 'b'"] * 60)),
+    *("sum([sum([sum(l), sum(l)]), sum(l)]) > 0", " or ".join(["t < t"] * 100)),
+    *(" or ".join(["median(l) < 0"] * 60), "'" + "a" * 900 + "b' in x", "7" * 900 + " > n"),
+)
+
+
+@pytest.mark.parametrize("text", NEVER_ENDING)
+def test_an_expression_that_would_never_end_ends(text: str) -> None:
+    """With more than a report can hold: 10,000 items, 64 kB of text."""
+    values = {"n": 2**128, "x": "a" * 65_536, "l": [1.5] * 10_000, "t": ["a" * 65_536] * 10_000}
+    begin = time.process_time()
+    with contextlib.suppress(ExpressionError):
+        parse(text).evaluate(values)
+    assert time.process_time() - begin < 1

@@ -137,6 +137,14 @@ def test_a_line_that_nobody_can_read_is_counted_and_shown() -> None:
     assert list(found.tail) == ["first", "… (too long to be read)"]
 
 
+def test_a_line_that_is_too_long_is_not_searched_and_that_is_known() -> None:
+    found = Output({"rule": lambda message: True}, None)
+    found.line(b"x" * (output.LINE_SEARCHED + 1))
+    assert (found.lines, found.unread, found.matched) == (1, 1, {})
+    found.line(b"x" * output.LINE_SEARCHED)
+    assert (found.lines, found.unread, set(found.matched)) == (2, 1, {"rule"})
+
+
 def test_a_million_lines_leave_twenty() -> None:
     found = Output({"rule": lambda message: b"never" in message}, LIMIT)
     for number in range(1_000_000):

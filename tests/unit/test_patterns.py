@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outcomed import patterns
+from outcomed.output import LINE_SEARCHED
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,21 @@ def test_any_text_is_a_pattern_or_a_value_error(text: str, line: bytes) -> None:
         assert str(error)  # noqa: PT017  # either way is right
     else:
         assert pattern.search(line) in (True, False)
+
+
+def test_a_pattern_that_would_take_minutes_for_one_line_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"too costly to search for: 50\d\d instructions"):
+        patterns.compile_pattern("[a-z]{1000}" * 5)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[a-z]{999}z", "(a+)+$", "(.*)(.*)(.*)z", r"\pL{3}x", "(?:a?){400}b"]
+)
+def test_a_poisonous_pattern_holds_nobody_up_at_the_longest_line_that_is_searched(
+    pattern: str,
+) -> None:
+    search = patterns.compile_pattern(pattern).search
+    for line in (b"a" * LINE_SEARCHED, b"\xff" + b"a" * LINE_SEARCHED):
+        begin = time.process_time()
+        search(line)
+        assert time.process_time() - begin < 1

@@ -141,8 +141,8 @@ def ask(request: Request, paths: Paths = PATHS) -> None:
 def read_answer(request: Request, paths: Paths = PATHS) -> tuple[Finding, ...]:
     """The findings for this request, as far as there are any."""
     try:
-        answer = msgspec.json.decode(answer_path(request.job, paths).read_bytes(), type=Answer)
-    except (OSError, *UNREADABLE):
+        answer = spool.read_as(answer_path(request.job, paths), Answer)
+    except (FileNotFoundError, spool.SpoolError):
         return ()
     return answer.findings if answer.request == _name_of(request) else ()
 

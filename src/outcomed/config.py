@@ -165,7 +165,7 @@ def instantiate(job: Job, unit: UnitName) -> Job:
     name = unit.removesuffix(".service")
     if not job.is_template or not unit.startswith(prefix) or name == prefix:
         raise UsageError(f"{unit} is not an instance of {job.unit}")
-    if not is_unit_name(unit) or not JOB_NAME.fullmatch(name):
+    if not can_be_job(unit):
         raise UsageError(f"{unit} is not the name of a service unit that can be a job")
     return msgspec.structs.replace(job, name=JobName(name), unit=unit)
 
@@ -206,6 +206,11 @@ def encode_config(config: Config) -> bytes:
 def decode_config(data: bytes) -> Config:
     """Raises msgspec.ValidationError where it was written by another version."""
     return msgspec.json.decode(data, type=Config)
+
+
+def can_be_job(unit: UnitName) -> bool:
+    """A unit's name may be longer than a job's, which is part of other names."""
+    return is_unit_name(unit) and JOB_NAME.fullmatch(unit.removesuffix(".service")) is not None
 
 
 def is_unit_name(unit: str) -> bool:

@@ -84,7 +84,7 @@ class Daemon:
         rows = {row.name: row for row in self.ledger.jobs()}
         # Sinks and templates are not in the ledger's jobs; they come from where the last
         # configuration was left.
-        self.config = _compiled(self.paths)
+        self.config = spool.read_compiled(self.paths)
         loaded = configuration.load_isolated(self.paths, last_good=self.config)
         self._say_problems(loaded.problems)
         now = now_usec()
@@ -257,7 +257,8 @@ class Daemon:
                 yield _with_unit(job, self.resolved.get(job.unit, job.unit))
                 continue
             seen = {unit for unit in known if configuration.template_of(unit) == job.unit}
-            for unit in sorted(seen.union(self.calls.instances(job.unit))):
+            loaded = filter(configuration.can_be_job, self.calls.instances(job.unit))
+            for unit in sorted(seen.union(loaded)):
                 instance = configuration.instantiate(job, unit)
                 if instance.name not in explicit and instance.name not in self.withheld:
                     yield instance
@@ -459,6 +460,15 @@ class Daemon:
         template = configuration.template_of(unit)
         job = next((job for name, job in self.templates if name == template), None)
         if job is None or unit in self.engine.by_unit:
+            return
+        if not configuration.can_be_job(unit):
+            effects.log(
+                4,
+                f"{unit}: its name is too long for a job's, not watching it",
+                messages.WITNESS_GAP,
+                OUTCOMED_REASON="name",
+                OBJECT_SYSTEMD_UNIT=unit,
+            )
             return
         instance = configuration.instantiate(job, unit)
         if instance.name in self.withheld | {other.name for other in self.config.jobs}:
@@ -696,14 +706,6 @@ class Daemon:
         return line
 
 
-def _compiled(paths: Paths) -> Config:
-    """The configuration that was last in force; an empty one if there was none."""
-    try:
-        return configuration.decode_config(paths.compiled.read_bytes())
-    except (OSError, ValueError):
-        return Config()
-
-
 def _with_unit(job: Job, unit: UnitName) -> Job:
     return job if job.unit == unit else replace(job, unit=unit)
 
@@ -759,9 +761,7 @@ def main() -> int:
         lock = _lock(PATHS.lock)
         daemon = Daemon()
     except LedgerError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        effects.log(3, f"{error.fault}{hint}", messages.LEDGER_REFUSED)
-        return error.exit_code
+        return _refuse(error)
     except OutcomedError as error:
         print(f"<3>{error.fault}", file=sys.stderr)
         return error.exit_code
@@ -770,10 +770,18 @@ def main() -> int:
         daemon.start()
         daemon.run()
         sd.notify("STOPPING=1")
+    except LedgerError as error:
+        return _refuse(error)
     finally:
         daemon.close()
         lock.close()
     return 0
+
+
+def _refuse(error: LedgerError) -> int:
+    hint = f" ({error.hint})" if error.hint else ""
+    effects.log(3, f"{error.fault}{hint}", messages.LEDGER_REFUSED)
+    return error.exit_code
 
 
 def _handle_signals(daemon: Daemon) -> None:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ from outcomed.model import (
     Config,
     Delivery,
     Incident,
-    InvocationId,
     Job,
     JobName,
     Judgement,
@@ -43,9 +42,12 @@ from outcomed.model import (
     Usec,
     Verdict,
     alert_id,
+    invocation_id,
     run_id,
 )
+from outcomed.output import LINE_SEARCHED
 from outcomed.paths import PATHS, Paths
+from outcomed.rules import printable
 from outcomed.specifiers import this_host
 from outcomed.tracker import (
     BETWEEN,
@@ -255,24 +257,33 @@ def _failure(unit: UnitName) -> Run:
     with journal.Journal() as source:
         for told in source.told_since(Usec(_now() - LOOK_BACK), unit):
             track = hear(track, told)
-    monitored = InvocationId(os.environ.get("MONITOR_INVOCATION_ID", ""))
-    bad = [run for run in track.runs if run.ended and run.last.result != "success"]
-    found = track.find(monitored) or (bad[-1] if bad else None)
-    if found is not None:
-        return as_run(track, found)
     # LogLevelMax= lets nothing through, or the journal has forgotten: systemd's word to us is left.
-    status = os.environ.get("MONITOR_EXIT_STATUS", "")
+    told_us = monitored(unit, os.environ)
+    bad = [run for run in track.runs if run.ended and run.last.result != "success"]
+    found = bad[-1] if bad else None
+    if told_us.invocation is not None:
+        found = track.find(told_us.invocation) or found
+    return as_run(track, found) if found is not None else told_us
+
+
+def monitored(unit: UnitName, environment: Mapping[str, str]) -> Run:
+    """The failure as systemd tells it to a hook (MONITOR_INVOCATION_ID= etc., systemd.exec(5))."""
+
+    def said(name: str) -> str | None:
+        return printable(environment.get(f"MONITOR_{name}", "")) or None
+
+    invocation = invocation_id(said("INVOCATION_ID") or "")
     return Run(
-        id=run_id(JobName(unit), monitored),
+        id=run_id(JobName(unit), invocation or ""),
         job=JobName(unit),
         unit=unit,
-        key=monitored,
+        key=invocation or "",
         boot=BootId(""),
-        invocation=monitored or None,
-        last_invocation=monitored or None,
-        result=os.environ.get("MONITOR_SERVICE_RESULT") or "failed",
-        exit_code=os.environ.get("MONITOR_EXIT_CODE") or None,
-        exit_status=signal_or_status(status) if status else None,
+        invocation=invocation,
+        last_invocation=invocation,
+        result=said("SERVICE_RESULT") or "failed",
+        exit_code=said("EXIT_CODE"),
+        exit_status=signal_or_status(said("EXIT_STATUS") or ""),
     )
 
 
@@ -304,7 +315,7 @@ def _says_already_done(job: Job, seen: Run) -> bool:
         return any(
             search(line.message)
             for line in lines
-            if isinstance(line, journal.Line) and line.own
+            if isinstance(line, journal.Line) and line.own and len(line.message) <= LINE_SEARCHED
             for search in searches
         )
 
@@ -331,9 +342,7 @@ def daemon_lives(paths: Paths = PATHS) -> bool:
 
 def _configuration(paths: Paths) -> Config:
     """The files as they are; while they are broken, what the daemon last took for good."""
-    compiled = Config()
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        compiled = configuration.decode_config(paths.compiled.read_bytes())
+    compiled = spool.read_compiled(paths)
     loaded = configuration.load_isolated(paths, last_good=compiled)
     if loaded.unread:
         return compiled
@@ -343,8 +352,8 @@ def _configuration(paths: Paths) -> Config:
 
 def _incident_is_open(name: JobName, paths: Paths) -> bool:
     try:
-        state = msgspec.json.decode((paths.job_states / f"{name}.json").read_bytes())
-    except (OSError, msgspec.DecodeError):
+        state = spool.read_as(paths.job_states / f"{name}.json", dict[str, object])
+    except (FileNotFoundError, spool.SpoolError):
         return False
     return bool(state.get("incident"))
 
@@ -354,8 +363,10 @@ def _markers(paths: Paths) -> list[Marker]:
     for entry in os.scandir(paths.requests):
         if entry.name.startswith(".") or not entry.name.endswith(_SUFFIX):
             continue
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            found.append(msgspec.json.decode(Path(entry.path).read_bytes(), type=Marker))
+        with contextlib.suppress(FileNotFoundError, spool.SpoolError):
+            marker = spool.read_as(Path(entry.path), Marker)
+            if entry.name == f"{marker.unit}{_SUFFIX}":  # else it is damaged, or no unit at all
+                found.append(marker)
     return found
 
 

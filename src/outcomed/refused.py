@@ -104,6 +104,6 @@ def _path(paths: Paths) -> Path:
 
 
 def _read(paths: Paths) -> Incident | None:
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(_path(paths).read_bytes(), type=Incident)
+    with contextlib.suppress(FileNotFoundError, spool.SpoolError):
+        return spool.read_as(_path(paths), Incident)
     return None

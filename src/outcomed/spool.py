@@ -20,20 +20,21 @@ import stat
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from outcomed.errors import OutcomedError
-from outcomed.model import Delivery, Record, Sink, Usec
+from outcomed.model import Config, Delivery, Record, Sink, Usec
 from outcomed.paths import PATHS, Paths
 
 LARGEST = 4 << 20  # bytes; what is longer was not written by us
 _POLL_SECONDS = 0.02
 _STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
 
+T = TypeVar("T")
+
 _delivery_decoder = msgspec.json.Decoder(Delivery)
-_sinks_decoder = msgspec.json.Decoder(tuple[Sink, ...])
 
 
 class SpoolError(OutcomedError):
@@ -135,6 +136,39 @@ def _remove_if_older(path: Path, before: Usec) -> bool:
     return True
 
 
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read_as(path: Path, kind: type[T]) -> T:
+    """What one of us wrote there, whole or by another version, or has been damaged since.
+
+    FileNotFoundError, or SpoolError: it is not to be read.
+    """
+    try:
+        return msgspec.json.decode(read(path), type=kind)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SpoolError(f"{path}: {error.strerror}") from error
+    except (SpoolError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SpoolError(f"{path}: not what outcomed writes: {_shown(error)}") from error
+
+
+def _shown(error: Exception) -> str:
+    """What is quoted in it may be anything, and of any length."""
+    from outcomed.faults import shown_word  # for what is damaged alone
+
+    return shown_word(str(error))
+
+
+def read_compiled(paths: Paths = PATHS) -> Config:
+    """The configuration that was last in force; an empty one if there was none."""
+    try:
+        return read_as(paths.compiled, Config)
+    except (FileNotFoundError, SpoolError):
+        return Config()
+
+
 # --- messages --------------------------------------------------------------------------------
 
 
@@ -188,7 +222,7 @@ def take(ident: str, paths: Paths = PATHS) -> Delivery | Damaged | None:
     except OSError as error:
         return Damaged(ident, f"cannot be read: {error.strerror}")
     except (SpoolError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Damaged(ident, f"not a message: {error}")
+        return Damaged(ident, f"not a message: {_shown(error)}")
     if delivery.id != ident:
         return Damaged(ident, "the message is not the one that the file's name says")
     return delivery
@@ -317,11 +351,9 @@ def write_sinks(sinks: Sequence[Sink], paths: Paths = PATHS) -> None:
 def read_sinks(paths: Paths = PATHS) -> tuple[Sink, ...]:
     """The sinks as they were last written. SpoolError: not yet, or not by us."""
     try:
-        return _sinks_decoder.decode(read(paths.sinks))
-    except OSError as error:
+        return read_as(paths.sinks, tuple[Sink, ...])
+    except FileNotFoundError as error:
         raise SpoolError(f"{paths.sinks}: {error.strerror}") from error
-    except (SpoolError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SpoolError(f"{paths.sinks}: not a list of sinks") from error
 
 
 # --- files -----------------------------------------------------------------------------------
@@ -377,8 +409,8 @@ def read(path: Path) -> bytes:
 
 def _read_why(directory: Path, ident: str) -> Why | None:
     try:
-        return msgspec.json.decode(read(_why_file(directory, ident)), type=Why)
-    except (OSError, SpoolError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return read_as(_why_file(directory, ident), Why)
+    except (FileNotFoundError, SpoolError):
         return None  # a comfort only: the message itself is what counts
 
 

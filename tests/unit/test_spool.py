@@ -1,6 +1,7 @@
 """The spool on real files: what survives, what is refused, and in which order it goes out."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from outcomed import spool
-from outcomed.model import Delivery, Usec, Webhook
+from outcomed.model import Config, Delivery, Usec, Webhook
 from outcomed.paths import Paths
-from outcomed.spool import Damaged, Waiting, Why
+from outcomed.spool import Damaged, SpoolError, Waiting, Why
 
 SOURCES = str(Path(spool.__file__).parents[1])
 
@@ -266,3 +267,21 @@ for turn in range(10**9):
             data = (paths.spool / "out" / f"{ident}.json").read_bytes()
             assert data == data[:9] * 5000
     assert spool.pending_ids(paths)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"null", b"[" * 100_000, b'{"jobs": "\xff"}', b'{"jobs": 1e400}', b'{"x": 1}']
+)
+def test_a_damaged_file_of_our_own_is_an_error_that_says_which(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(data)
+    paths = Paths(state=tmp_path)
+    with pytest.raises(SpoolError, match=re.escape(f"{tmp_path}/config.json: ")) as raised:
+        spool.read_as(paths.compiled, Config)
+    assert str(raised.value).isprintable()
+    assert spool.read_compiled(paths) == Config()
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(SpoolError, match="not a regular file"):
+        spool.read_as(tmp_path / "fifo", Config)

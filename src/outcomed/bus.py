@@ -11,13 +11,22 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 from outcomed.errors import BusError, RefusedError
-from outcomed.model import BootId, InvocationId, JobName, Record, UnitName, Usec
+from outcomed.model import (
+    BootId,
+    InvocationId,
+    JobName,
+    Record,
+    UnitName,
+    Usec,
+    invocation_id,
+)
 from outcomed.tracker import Seen
 
 
@@ -265,14 +274,14 @@ def _seen(
     return Seen(
         unit=unit,
         boot=boot,
-        invocation=InvocationId(bytes(properties.get(b"InvocationID", b"")).hex()),
+        invocation=_identity(properties.get(b"InvocationID")),
         active=_text(properties, b"ActiveState"),
         sub=_text(properties, b"SubState"),
-        has_job=properties.get(b"Job", (0,))[0] != 0,
+        has_job=_has_job(properties.get(b"Job")),
         result=_text(service, b"Result"),
-        code=int(service.get(b"ExecMainCode", 0)),
-        status=int(service.get(b"ExecMainStatus", 0)),
-        errno=int(service.get(b"StatusErrno", 0)),
+        code=_integer(service, b"ExecMainCode"),
+        status=_integer(service, b"ExecMainStatus"),
+        errno=_integer(service, b"StatusErrno"),
         left_idle=_usec(properties, b"InactiveExitTimestamp"),
         left_idle_mono=_usec(properties, b"InactiveExitTimestampMonotonic"),
         became_idle=_usec(properties, b"InactiveEnterTimestamp"),
@@ -284,18 +293,45 @@ def _seen(
     )
 
 
+# What has another type than systemd has today is as good as absent: a later systemd must not end
+# the daemon.
+
+
 def _text(properties: dict[bytes, Any], name: bytes) -> str:
-    return bytes(properties.get(name, b"")).decode()
+    value = properties.get(name)
+    return value.decode(errors="replace") if isinstance(value, bytes) else ""
+
+
+def _integer(properties: dict[bytes, Any], name: bytes) -> int:
+    value = properties.get(name)
+    return value if isinstance(value, int) else 0
 
 
 def _usec(properties: dict[bytes, Any], name: bytes) -> Usec:
-    return Usec(int(properties.get(name, 0)))
+    value = _integer(properties, name)
+    return Usec(value if 0 <= value < 2**63 else 0)  # systemd's "infinity" is its largest number
 
 
-def _activation(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[str, Usec]:
-    details = {key.decode(): value.decode() for key, value in pairs}
-    at = details.get("trigger_timer_realtime_usec", "0")
-    return details.get("trigger_unit", ""), Usec(int(at) if at.isdigit() else 0)
+def _identity(value: Any) -> InvocationId:
+    try:
+        return invocation_id(bytes(value or b"").hex()) or InvocationId("")
+    except (TypeError, ValueError):
+        return InvocationId("")
+
+
+def _has_job(value: Any) -> bool:
+    return isinstance(value, tuple) and value[:1] != (0,) and value != ()
+
+
+def _activation(pairs: Any) -> tuple[str, Usec]:
+    if not isinstance(pairs, list | tuple):
+        return "", Usec(0)
+    details = {pair[0]: pair[1] for pair in pairs if isinstance(pair, tuple) and len(pair) == 2}
+    at = _text(details, b"trigger_timer_realtime_usec")
+    return _text(details, b"trigger_unit"), Usec(int(at) if _DIGITS.fullmatch(at) else 0)
+
+
+_DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 class LogSettings(Record, frozen=True):

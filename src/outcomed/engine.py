@@ -34,6 +34,7 @@ from outcomed import (
 )
 from outcomed.bus import Calls, LogSettings, Watch, check_unit
 from outcomed.errors import BusError, JournalError, RefusedError
+from outcomed.faults import printable
 from outcomed.ledger import Ledger, Turn
 from outcomed.model import (
     DAY,
@@ -522,7 +523,7 @@ class Engine:
         weighed = verdicts.weigh(
             job, run, findings, already=already, unheard=completeness.reason if depends else ""
         )
-        note = rules.printable(open_run.note) if verdicts.is_skip(run) else ""
+        note = printable(open_run.note) if verdicts.is_skip(run) else ""
         self._conclude(
             watched,
             open_run,

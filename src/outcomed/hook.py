@@ -28,6 +28,7 @@ from outcomed.errors import (
     JournalError,
     OutcomedError,
 )
+from outcomed.faults import printable
 from outcomed.model import (
     BootId,
     Config,
@@ -47,7 +48,6 @@ from outcomed.model import (
 )
 from outcomed.output import LINE_SEARCHED
 from outcomed.paths import PATHS, Paths
-from outcomed.rules import printable
 from outcomed.specifiers import this_host
 from outcomed.tracker import (
     BETWEEN,

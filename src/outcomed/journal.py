@@ -479,8 +479,6 @@ def journald_settings(namespace: str = "") -> JournaldSettings:
     """
     import subprocess  # once a reload, and only where a rule reads output
 
-    from outcomed.quantities import parse_duration
-
     name = f"journald@{namespace}" if namespace else "journald"
     try:
         answer = subprocess.run(
@@ -491,19 +489,26 @@ def journald_settings(namespace: str = "") -> JournaldSettings:
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         answer = b""  # what journald does unless it is told otherwise
+    return settings_in(answer.decode("utf-8", "replace"))
+
+
+def settings_in(text: str) -> JournaldSettings:
+    """journald passes over what it cannot read, and so do we."""
+    from outcomed.quantities import parse_duration
+
     values: dict[str, str] = {}
-    for raw in answer.decode("utf-8", "replace").splitlines():
+    for raw in text.splitlines():
         name, equals, value = raw.partition("=")
         if equals and not name.lstrip().startswith(("#", ";")):
             values[name.strip()] = value.strip()
     default = JournaldSettings()
     burst = values.get("RateLimitBurst", "")
     interval = default.interval
-    with contextlib.suppress(ValueError):  # journald passes over what it cannot read, too
+    with contextlib.suppress(ValueError):
         interval = parse_duration(values.get("RateLimitIntervalSec", ""))
     return JournaldSettings(
         storage=values.get("Storage") or default.storage,
         max_level_store=values.get("MaxLevelStore") or default.max_level_store,
-        burst=int(burst) if burst.isdigit() else default.burst,
+        burst=_number(burst.encode(), default.burst),
         interval=interval,
     )

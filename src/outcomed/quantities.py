@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from outcomed.faults import shown
 from outcomed.model import DAY, HOUR, MINUTE, SECOND, Usec
 
 MILLISECOND = 1_000
@@ -63,13 +64,13 @@ def parse_duration(text: str) -> Usec:
         if part is None or (
             part[2] == "" and part.end() < end and text[part.end() - 1] not in " \t\n\r"
         ):
-            raise ValueError(f"expected a duration such as 1h 30min, got {text!r}")
+            raise _unlike("duration such as 1h 30min", text)
         total += _scaled(part[1], _DURATION_UNITS.get(part[2], SECOND))
         position = part.end()
     if position == 0:
-        raise ValueError(f"expected a duration such as 1h 30min, got {text!r}")
+        raise _unlike("duration such as 1h 30min", text)
     if total > MAXIMUM:
-        raise ValueError(f"duration {text!r} is longer than systemd can count")
+        raise ValueError(f"duration {shown(text)} is longer than systemd can count")
     return Usec(total)
 
 
@@ -83,15 +84,19 @@ def parse_size(text: str) -> int:
         factor = _SIZE_UNITS[part[2] or "B"] if part else MAXIMUM
         # As in systemd, a smaller unit may only follow a larger one.
         if part is None or factor >= smallest:
-            raise ValueError(f"expected a size such as 500M, got {text!r}")
+            raise _unlike("size such as 500M", text)
         total += _scaled(part[1], factor)
         smallest = factor
         position = part.end()
     if position == 0:
-        raise ValueError(f"expected a size such as 500M, got {text!r}")
+        raise _unlike("size such as 500M", text)
     if total > MAXIMUM:
-        raise ValueError(f"size {text!r} is larger than a file can be")
+        raise ValueError(f"size {shown(text)} is larger than a file can be")
     return total
+
+
+def _unlike(wanted: str, text: str) -> ValueError:
+    return ValueError(f"expected a {wanted}, got {shown(text)}")
 
 
 def _scaled(number: str, factor: int) -> int:

@@ -555,6 +555,7 @@ def report(
     from outcomed import expressions  # simpleeval, and only for jobs that have such a rule
 
     expression = expressions.parse(rule.expression)
+    text = printable(rule.expression)
     used = sorted(expression.names)
     evidence = {key: said[key] for key in used if key in said}
     missing = [key for key in used if key not in said]
@@ -569,10 +570,10 @@ def report(
     try:
         holds = expression.evaluate(said)
     except expressions.ExpressionError as error:
-        return Finding(label, Held.BROKEN, f"{rule.expression}: {error} ({facts})", evidence)
+        return Finding(label, Held.BROKEN, f"{text}: {error} ({facts})", evidence)
     if holds:
-        return Finding(label, Held.HELD, f"{rule.expression} ({facts})", evidence)
-    return Finding(label, Held.BROKEN, f"{rule.expression} does not hold: {facts}", evidence)
+        return Finding(label, Held.HELD, f"{text} ({facts})", evidence)
+    return Finding(label, Held.BROKEN, f"{text} does not hold: {facts}", evidence)
 
 
 def _brief(value: Value) -> str:
@@ -610,11 +611,15 @@ def journal(
         if line is not None:
             said = printable(line[:200])
             return Finding(label, Held.BROKEN, f"said what it never must: {said}", evidence)
-        fine, what, doubt = Held.HELD, f"no line matches {rule.never}", completeness.reason
+        fine, what, doubt = (
+            Held.HELD,
+            f"no line matches {printable(rule.never)}",
+            completeness.reason,
+        )
     else:
         if line is not None:
             return Finding(label, Held.HELD, f"said: {printable(line[:200])}", evidence)
-        fine, what = Held.BROKEN, f"no line matches {rule.expect}"
+        fine, what = Held.BROKEN, f"no line matches {printable(rule.expect or '')}"
         doubt = completeness.reason or completeness.strayed
     if doubt:
         return Finding(label, Held.UNKNOWN, f"{what}; {doubt}", evidence)

@@ -207,7 +207,7 @@ def _read_duration(node: Node, reading: Reading, key: str) -> Duration | None:
 
 def _read_journal(node: Node, reading: Reading, key: str) -> Journal | None:
     if node.id == "scalar":
-        pattern = quoted(node.value)
+        pattern = quoted(shown_word(node.value))
         either = f"write {{never: {pattern}}} or {{expect: {pattern}}}"
         reading.fault(node, key, "expected never: or expect: with the pattern", either)
         return None
@@ -488,7 +488,7 @@ def _unit(
 def _unit_hint(unit: str) -> str | None:
     stem, dot, _ = unit.rpartition(".")
     if dot and unit.endswith(_SUFFIXES):
-        return f"the outcome is the service's: {stem}.service"
+        return f"the outcome is the service's: {shown_word(stem)}.service"
     return f"write {unit}.service" if is_unit_name(f"{unit}.service") else None
 
 

@@ -25,6 +25,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from outcomed.errors import OutcomedError
+from outcomed.faults import shown_word
 from outcomed.model import Config, Delivery, Record, Sink, Usec
 from outcomed.paths import PATHS, Paths
 
@@ -156,8 +157,6 @@ def read_as(path: Path, kind: type[T]) -> T:
 
 def _shown(error: Exception) -> str:
     """What is quoted in it may be anything, and of any length."""
-    from outcomed.faults import shown_word  # for what is damaged alone
-
     return shown_word(str(error))
 
 

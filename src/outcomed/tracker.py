@@ -8,6 +8,7 @@ fact again changes nothing.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from msgspec.structs import replace
@@ -173,6 +174,7 @@ class Track(Record, frozen=True):
 
 # --- the bus ---------------------------------------------------------------------------------
 
+_STATUS = re.compile(r"[0-9]{1,9}")
 _CODES = {1: "exited", 2: "killed", 3: "dumped"}
 
 
@@ -488,13 +490,15 @@ def resume(track: Track, run: Run) -> Track:
 
 def signal_or_status(text: str) -> int | None:
     """`EXIT_STATUS=` holds a number, or a signal's name without SIG: `TERM`, `RTMIN+3`."""
-    if text.isdecimal():
+    if _STATUS.fullmatch(text):
         return int(text)
     import signal  # only a killed process needs the table
 
     name, _, offset = text.partition("+")
-    number = getattr(signal, f"SIG{name}", None)
-    return int(number) + int(offset or 0) if number is not None else None
+    number = getattr(signal.Signals, f"SIG{name}", None)
+    if number is None or not _STATUS.fullmatch(offset or "0"):
+        return None
+    return int(number) + int(offset or 0)
 
 
 def _begin(track: Track, invocation: InvocationId, boot: BootId) -> Open:

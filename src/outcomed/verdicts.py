@@ -11,6 +11,7 @@ import signal
 from msgspec.structs import replace
 
 from outcomed import model
+from outcomed.faults import printable
 from outcomed.model import Finding, Held, Judgement, Klass, Record, Run, Usec, Verdict
 
 
@@ -185,7 +186,7 @@ _SENTENCES = {
 
 
 def _result_sentence(run: Run) -> str:
-    where = f"{run.command}= " if run.command else ""
+    where = f"{printable(run.command)}= " if run.command else ""
     match run.result:
         case "exit-code":
             return f"{where}exited with {_status(run.exit_status)}"
@@ -200,7 +201,7 @@ def _result_sentence(run: Run) -> str:
                 if run.exit_code != "exited":
                     how = f"it was killed by {_signal(run.exit_status)}"
                 return f"{how}, which its unit counts as success"
-            return _SENTENCES.get(other, f"systemd says {other}")
+            return _SENTENCES.get(other, f"systemd says {printable(other)}")
 
 
 def how_a_check_ended(result: str, status: int, why: str) -> str:

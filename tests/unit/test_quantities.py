@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,3 +165,12 @@ def test_any_text_is_a_quantity_or_a_value_error(text: str) -> None:
             assert 0 <= parse(text) <= quantities.MAXIMUM
         except ValueError as error:
             assert str(error)  # noqa: PT017  # either way is right
+
+
+@pytest.mark.parametrize("parse", [quantities.parse_duration, quantities.parse_size])
+def test_what_is_wrong_is_said_shortly(parse: Callable[[str], int]) -> None:
+    for text in ("x" * 100_000, "9" * 100_000 + "E", "\x1b" * 1_000):
+        with pytest.raises(ValueError, match=r"expected|longer|larger") as raised:
+            parse(text)
+        assert len(str(raised.value)) < 400
+        assert str(raised.value).isprintable()

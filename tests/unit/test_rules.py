@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from outcomed import expressions, rules
+from outcomed import expressions, model, output, rules
 from outcomed.faults import printable
 from outcomed.model import (
     HOUR,
@@ -794,3 +794,17 @@ def test_printable_text_stays_as_it_is(text: str) -> None:
     shown.encode()
     if set(text) <= set(string.ascii_letters):
         assert shown == text
+
+
+def test_no_word_of_a_job_file_moves_a_terminal_s_cursor() -> None:
+    complete = output.Completeness()
+    found = [
+        rules.report(model.Report("(a ==\n\n 1)"), "r", {"a": value}, [], complete)
+        for value in (1, 2, "x\x1b")
+    ]
+    found += [
+        rules.journal(rule, "j", line, complete)
+        for rule in (model.Journal(never="\x1b[2J"), model.Journal(expect="a\nb"))
+        for line in (None, "\x1b[2J")
+    ]
+    assert all(one.summary.isprintable() for one in found)

@@ -539,3 +539,14 @@ def test_a_clock_that_ran_backwards_gives_no_duration() -> None:
 )
 def test_a_status_is_a_number_or_a_signals_name(text: str, expected: int | None) -> None:
     assert tracker.signal_or_status(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *(("3", 3), ("TERM", 15), ("RTMIN+3", 37), ("", None), ("NOPE", None), ("_DFL", None)),
+        *(("RTMIN+x", None), ("TERM+²", None), ("²", None), ("9" * 5_000, None), ("-1", None)),
+    ],
+)
+def test_a_status_that_systemd_does_not_write_is_none(text: str, number: int | None) -> None:
+    assert tracker.signal_or_status(text) == number

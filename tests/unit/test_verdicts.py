@@ -264,3 +264,8 @@ def test_a_persons_word_leaves_what_was_seen_as_it_is() -> None:
     assert all(getattr(word, name) == getattr(seen, name) for name in kept)
     assert verdicts.sentence(seen) == seen.summary
     assert verdicts.sentence(word) == "the shop was emptied (says alice; it was silent-failure)"
+
+
+def test_no_word_of_systemds_moves_a_terminal_s_cursor() -> None:
+    for one in (run("\x1b[2J"), run("exit-code", command="\x1b")):
+        assert verdicts.result_finding(one).summary.isprintable()

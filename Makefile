@@ -1,7 +1,7 @@
 # Targets for people; the work is done in tests/nodes. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help test check demo deb bench node host clean clean-cache
+.PHONY: help test check demo deb bench fuzz node host clean clean-cache
 
 PYTHON ?= python3
 VENV := build/venv
@@ -32,6 +32,12 @@ deb: host ## the Debian packages, into build/ (root)
 
 bench: host ## figures: time, memory, start-up (root)
 	@$(PYTHON) -m tests.bench
+
+FUZZ_INPUTS ?= 1000000
+FUZZ_SEED ?= 0
+
+fuzz: host $(VENV)/.ready ## a million odd inputs for all that is parsed; FUZZ_INPUTS=, FUZZ_SEED= (root)
+	@$(VENV_PYTHON) -m tests.fuzz --on-node --inputs=$(FUZZ_INPUTS) --seed=$(FUZZ_SEED)
 
 node: host ## a shell on a fresh node with the package installed (root)
 	@$(PYTHON) -m tests.nodes shell

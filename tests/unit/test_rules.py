@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from outcomed import expressions, model, output, rules
+from outcomed import expressions, model, rules
 from outcomed.faults import printable
 from outcomed.model import (
     HOUR,
@@ -797,7 +797,7 @@ def test_printable_text_stays_as_it_is(text: str) -> None:
 
 
 def test_no_word_of_a_job_file_moves_a_terminal_s_cursor() -> None:
-    complete = output.Completeness()
+    complete = model.Completeness()
     found = [
         rules.report(model.Report("(a ==\n\n 1)"), "r", {"a": value}, [], complete)
         for value in (1, 2, "x\x1b")

@@ -304,7 +304,7 @@ def _text(properties: dict[bytes, Any], name: bytes) -> str:
 
 def _integer(properties: dict[bytes, Any], name: bytes) -> int:
     value = properties.get(name)
-    return value if isinstance(value, int) else 0
+    return value if type(value) is int else 0
 
 
 def _usec(properties: dict[bytes, Any], name: bytes) -> Usec:
@@ -313,8 +313,10 @@ def _usec(properties: dict[bytes, Any], name: bytes) -> Usec:
 
 
 def _identity(value: Any) -> InvocationId:
+    if not isinstance(value, list | tuple | bytes):
+        return InvocationId("")
     try:
-        return invocation_id(bytes(value or b"").hex()) or InvocationId("")
+        return invocation_id(bytes(value).hex()) or InvocationId("")
     except (TypeError, ValueError):
         return InvocationId("")
 

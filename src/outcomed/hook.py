@@ -65,6 +65,7 @@ from outcomed.tracker import (
 # Hooks of our own units would call themselves.
 _OWN = ("outcomed-alert@", "outcomed-check@", "outcome@", "outcomed-deliver.")
 _SUFFIX = ".alert"
+WORD = 100  # characters of what systemd says in one word
 LOOK_BACK = Usec(3600 * 1_000_000)  # how far back the failure that called us may lie
 
 
@@ -270,7 +271,7 @@ def monitored(unit: UnitName, environment: Mapping[str, str]) -> Run:
     """The failure as systemd tells it to a hook (MONITOR_INVOCATION_ID= etc., systemd.exec(5))."""
 
     def said(name: str) -> str | None:
-        return printable(environment.get(f"MONITOR_{name}", "")) or None
+        return printable(environment.get(f"MONITOR_{name}", "")[:WORD]) or None
 
     invocation = invocation_id(said("INVOCATION_ID") or "")
     return Run(

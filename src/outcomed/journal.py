@@ -48,6 +48,7 @@ STOPPED = "d93fb3c9c24d451a97cea615ce59c00b"  # SD_MESSAGE_JOURNAL_STOPPED
 # it, whatever sd_journal_set_data_threshold() said, and keeps the memory: so that much, on top of
 # what the process has already, is what one entry may take.
 ENTRY_MEMORY = 16 << 20
+TEXT = 500  # bytes of one of PID 1's words or sentences
 LARGE = 1 << 20  # bytes of a message after which libsystemd's memory is given back
 _ALWAYS = ("MESSAGE", "_SYSTEMD_UNIT", "_SYSTEMD_INVOCATION_ID")
 _NEEDED = (
@@ -357,7 +358,7 @@ def _told(at: Usec, moment: Moment, entry: Entry) -> Told | None:
         invocation=invocation_id(_text(entry, "INVOCATION_ID")),
         job_id=_text(entry, "JOB_ID"),
         result=_text(entry, "UNIT_RESULT") or _text(entry, "JOB_RESULT"),
-        message=_text(entry, "MESSAGE")[:500],
+        message=_text(entry, "MESSAGE"),
         code=_text(entry, "EXIT_CODE"),
         status=_text(entry, "EXIT_STATUS"),
         command=_text(entry, "COMMAND"),
@@ -393,7 +394,7 @@ def _first(value: Any) -> bytes:
 
 
 def _text(entry: Entry, name: str) -> str:
-    return _first(entry.get(name)).decode("utf-8", "replace")
+    return _first(entry.get(name))[:TEXT].decode("utf-8", "replace")
 
 
 def _number(value: Any, default: int) -> int:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -309,14 +309,16 @@ def content(
     path: bytes, identity: tuple[int, ...], wanted: list[Artifact], beat: Callable[[], None]
 ) -> Content:
     """Read a file to its end for all rules about it. For a child: it gives up root."""
+    from outcomed import formats  # heavy, and only here
+
     names = {rule.format for rule in wanted if rule.format is not None}
     digest = any(rule.sha256 is not None for rule in wanted)
     try:
         with open(path, "rb", buffering=0) as file:
             if _identity(os.fstat(file.fileno())) != identity:
                 return Content(fault="it was replaced while it was looked at")
-            _give_up_root()
-            seen = _read_once(_Beating(file, beat), names, digest=digest)
+            beating = cast(BinaryIO, _Beating(file, beat))
+            seen = formats.read_once(beating, names, digest=digest, opened=_give_up_root)
             if _identity(os.fstat(file.fileno())) != identity:
                 return Content(fault="it was changed while it was read")
     except OSError as error:
@@ -353,23 +355,6 @@ class _Beating(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         self._beat()
         return self._file.readinto(buffer)
-
-
-def _read_once(file: Any, names: set[str], *, digest: bool) -> Any:
-    import hashlib
-    from types import SimpleNamespace
-
-    from outcomed import formats
-
-    by = {}
-    for name in names:
-        file.seek(0)
-        by[name] = formats.read(file, name)
-    h = None
-    if digest:
-        file.seek(0)
-        h = hashlib.file_digest(file, "sha256").hexdigest()
-    return SimpleNamespace(by_format=by, sha256=h)
 
 
 def _give_up_root() -> None:

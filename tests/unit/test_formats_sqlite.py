@@ -1,7 +1,10 @@
 """What is said of SQLite databases: of all kinds, of wounded ones, and of those that mean harm."""
 
+import os
 import random
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,6 +145,24 @@ def test_nothing_is_written_beside_the_database(make: Callable[[str], Path]) -> 
     assert look(path).state == State.WHOLE
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up root")
+def test_database_is_opened_before_rights_are_given_up(make: Callable[[str], Path]) -> None:
+    path = make(TABLE + ROWS)
+    path.chmod(0o600)
+
+    script = f"""
+import os, sys
+sys.path[:0] = {sys.path!r}
+from outcomed import formats
+with open({str(path)!r}, "rb") as file:
+    nobody = lambda: os.setresuid(65534, 65534, 65534)
+    found = formats.read_once(file, ("sqlite",), digest=True, opened=nobody)
+print(found.by_format["sqlite"].state, os.getuid())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "whole 65534\n", done.stderr
 
 
 def test_what_only_the_application_can_compute_is_not_called_damage(tmp_path: Path) -> None:

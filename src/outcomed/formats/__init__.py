@@ -37,7 +37,7 @@ from outcomed.formats.once import Reader, judged, read_for_all, sought
 from outcomed.formats.plain_dump import read_pg_dump
 from outcomed.formats.reading import Evidence, Fault, Reading, State
 from outcomed.formats.source import Source
-from outcomed.formats.sqlitefile import read_sqlite
+from outcomed.formats.sqlitefile import open_sqlite
 from outcomed.formats.tar import read_tar
 from outcomed.formats.ziparchive import prepare_zip
 
@@ -54,21 +54,32 @@ class Readings:
 
 def read(stream: BinaryIO, format: str) -> Reading:  # noqa: A002  # the job file's word
     """Read `stream`, which stands at its beginning, as one of FORMATS."""
-    if format in _SEEKING:
-        return sought(_SEEKING[format], stream)
+    if format in _OPENED:
+        return sought(_OPENED[format](stream), stream)
     return judged(_reader(stream, format), Source(stream))
 
 
-def read_once(file: BinaryIO, formats: Collection[str], *, digest: bool) -> Readings:
+def read_once(
+    file: BinaryIO,
+    formats: Collection[str],
+    *,
+    digest: bool,
+    opened: Callable[[], None] = lambda: None,
+) -> Readings:
     """Read `file`, which stands at its beginning, once, for its SHA-256 and for all `formats`.
+
+    `opened` is called when all is open that has to be: from then on no right but that to read
+    `file` is needed, and not a byte of it was looked at before.
 
     Two formats take more than one pass. Of a zip the directory is read before, from the file's end.
     An SQLite database is read by SQLite, in the order of its trees, after the pass that hashes it:
-    that is the file read twice, or once where no hash is wanted.
+    that is the file read twice, or once where nothing else is wanted.
     """
-    readers = {name: _reader(file, name) for name in formats if name not in _SEEKING}
+    seeking = {name: _OPENED[name](file) for name in formats if name in _OPENED}
+    opened()
+    readers = {name: _reader(file, name) for name in formats if name not in seeking}
     found, sha256 = read_for_all(file, readers, digest=digest)
-    found |= {name: sought(_SEEKING[name], file) for name in formats if name in _SEEKING}
+    found |= {name: sought(reader, file) for name, reader in seeking.items()}
     return Readings(found, sha256)
 
 
@@ -101,7 +112,7 @@ _READERS: dict[str, Reader] = {
 # What has to be known of a file before it is read from its beginning.
 _PREPARED: dict[str, Callable[[BinaryIO], Reader]] = {"zip": prepare_zip}
 
-# What is read in an order of its own.
-_SEEKING: dict[str, Callable[[BinaryIO], Reading]] = {"sqlite": read_sqlite}
+# What is opened once more, and read in an order of its own.
+_OPENED: dict[str, Callable[[BinaryIO], Callable[[BinaryIO], Reading]]] = {"sqlite": open_sqlite}
 
-FORMATS = frozenset({*_READERS, *_PREPARED, *_SEEKING})
+FORMATS = frozenset({*_READERS, *_PREPARED, *_OPENED})

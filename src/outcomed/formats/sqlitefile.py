@@ -16,7 +16,9 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +30,7 @@ from outcomed.quantities import format_size
 _MAGIC = b"SQLite format 3\0"
 _HEADER = 100
 _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+_OPERATIONS = 100_000  # of SQLite's machine, some milliseconds
 _SETTINGS = (
     "trusted_schema = OFF",
     "cell_size_check = ON",
@@ -41,16 +44,39 @@ _SETTINGS = (
 _SHADOWS_WITH_ROWS = ("_content", "_docsize", "_rowid")
 
 
-def read_sqlite(file: BinaryIO) -> Reading:
-    """`file` has to be a real one, that still has a name."""
+def open_sqlite(file: BinaryIO) -> Callable[[BinaryIO], Reading]:
+    """Open it, as long as we may, and return what reads it. `file` has to be a real one, that still
+    has a name: SQLite takes no descriptor."""
+    descriptor = file.fileno()
+    beside = _found_beside(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+    uri = f"file:/proc/self/fd/{descriptor}?mode=ro&immutable=1"
+    try:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    except sqlite3.Error as error:
+        return partial(_refuse, _fault(error))
+    return partial(_read, connection, beside)
+
+
+def _refuse(fault: Fault, file: BinaryIO) -> Reading:
+    return Reading(fault.state, fault.summary, {})
+
+
+def _read(connection: sqlite3.Connection, beside: str, file: BinaryIO) -> Reading:
     size = os.fstat(file.fileno()).st_size
     evidence: Evidence = {"bytes_read": size}
-    try:
-        evidence |= _look_at_header(file, size)
-        _look_beside(Path(os.readlink(f"/proc/self/fd/{file.fileno()}")))
-        return _look_inside(file.fileno(), evidence)
-    except Fault as fault:
-        return Reading(fault.state, fault.summary, evidence)
+    with closing(connection):
+        try:
+            evidence |= _look_at_header(file, size)
+            if beside:
+                raise Fault(State.UNREADABLE, beside)
+            # A sign of life for whoever watches how `file` is read.
+            connection.set_progress_handler(lambda: bool(file.read(0)), _OPERATIONS)
+            return _reading(connection, evidence)
+        except sqlite3.Error as error:
+            fault = _fault(error)
+            return Reading(fault.state, fault.summary, evidence)
+        except Fault as fault:
+            return Reading(fault.state, fault.summary, evidence)
 
 
 # -- The header ------------------------------------------------------------------------------------
@@ -95,19 +121,20 @@ def _damaged(why: str) -> Fault:
     return Fault(State.CORRUPT, f"the SQLite database is damaged: {why}")
 
 
-def _look_beside(path: Path) -> None:
+def _found_beside(path: Path) -> str:
     log = path.with_name(f"{path.name}-wal")
     if size := _size_of(log):
-        raise Fault(
-            State.UNREADABLE,
-            f"a write-ahead log of {format_size(size)} lies beside it: a database in use, no copy",
-        )
+        size_shown = format_size(size)
+        return f"a write-ahead log of {size_shown} lies beside it: a database in use, no copy"
     journal = path.with_name(f"{path.name}-journal")
-    if _size_of(journal) and journal.read_bytes()[:8] == _JOURNAL_MAGIC:
-        raise Fault(
-            State.UNREADABLE,
-            "a rollback journal lies beside it: a database in use, or left in a transaction",
-        )
+    if _size_of(journal) and _begins(journal) == _JOURNAL_MAGIC:
+        return "a rollback journal lies beside it: a database in use, or left in a transaction"
+    return ""
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as journal:
+        return journal.read(len(_JOURNAL_MAGIC))
 
 
 def _size_of(path: Path) -> int:
@@ -118,18 +145,6 @@ def _size_of(path: Path) -> int:
 
 
 # -- The contents ----------------------------------------------------------------------------------
-
-
-def _look_inside(descriptor: int, evidence: Evidence) -> Reading:
-    uri = f"file:/proc/self/fd/{descriptor}?mode=ro&immutable=1"
-    try:
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-        try:
-            return _reading(connection, evidence)
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise _fault(error) from error
 
 
 def _fault(error: sqlite3.Error) -> Fault:

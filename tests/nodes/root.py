@@ -6,7 +6,7 @@ Three layers, each an overlay on the one below, so that a test says how much it 
              dependencies need is in apt's archive, so that ``apt-get install ./outcomed.deb`` works
              without a network.
 ``runtime``  bare and our dependencies: installing the package takes two seconds. The default.
-``full``     runtime and what builds and tests: debhelper, lintian, pytest, PostgreSQL.
+``full``     runtime and what builds and tests: debhelper, lintian, piuparts, pytest, PostgreSQL.
 
 A layer is known by the hash of everything that went into it, is built aside and renamed: a
 half-built one is never used. Everything is mounted in a mount namespace of its own, so nothing
@@ -77,14 +77,21 @@ FULL_PACKAGES = (
     "pybuild-plugin-pyproject",
     "python3-all",
     "python3-setuptools",
+    "python3-shtab",
     "scdoc",
     # to test it
+    "autopkgtest",
+    "bash-completion",
+    "faketime",
+    "locales",
     "monitoring-plugins-basic",
+    "piuparts",
     "python3-hypothesis",
     "python3-pytest",
     "python3-pytest-xdist",
     "postgresql-17",
     "sqlite3",
+    "zsh",
     # what artifacts are made with
     "7zip",
     "busybox",
@@ -150,7 +157,9 @@ LAYERS: Mapping[str, Layer] = {
             "runtime",
             FULL_PACKAGES,
             before=POSTGRES,
+            # The locale is one whose letters are not English, for the package to be built in.
             after="systemctl disable --quiet postgresql.service man-db.timer\n"
+            "localedef -i tr_TR -f UTF-8 tr_TR.UTF-8\n"
             "rm -f /var/cache/apt/archives/*.deb",
         ),
     )

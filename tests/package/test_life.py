@@ -1,5 +1,6 @@
 """Install, upgrade, remove, purge: each leaves what it should and nothing else."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,8 +148,7 @@ def test_removal_keeps_what_another_installation_wants_to_find(boot: BootNode, d
     node = boot(deb=deb)
     node.write("/var/lib/outcomed/spool/out/mark.json", "{}")
     node.run("apt-get -qq -y remove outcomed", timeout=120)
-    for path in ("/var/lib/outcomed/ledger.db", "/etc/outcomed/outcomed.yaml"):
-        assert node.exists(path), path
+    assert node.exists("/var/lib/outcomed/ledger.db")
     assert node.exists("/var/lib/outcomed/spool/out/mark.json")
     node.run("rm /var/lib/outcomed/spool/out/mark.json")
     node.install(deb)
@@ -169,12 +169,20 @@ def test_a_purge_leaves_nothing(boot: BootNode, deb: Path) -> None:
 
 def test_a_purge_leaves_the_files_that_an_administrator_made(boot: BootNode, deb: Path) -> None:
     node = boot(deb=deb)
-    node.write(JOB, "unit: job.service\n")
-    node.write("/etc/credstore/outcomed.ops-url", "http://127.0.0.1/", 0o600)
+    made = [JOB, "/etc/outcomed/outcomed.yaml", "/etc/credstore/outcomed.ops-url"]
+    for path in made:
+        node.write(path, "made by hand", 0o600)
     node.run("apt-get -qq -y purge outcomed", timeout=120)
-    assert node.exists(JOB)
-    assert node.exists("/etc/credstore/outcomed.ops-url")
-    assert not node.exists("/etc/outcomed/outcomed.yaml")
+    assert [path for path in made if not node.exists(path)] == []
+
+
+def test_in_etc_there_is_nothing_but_what_an_administrator_puts_there(deb: Path) -> None:
+    """Each file there would be a question at an upgrade, and an obsolete one at the next."""
+    listed = subprocess.run(
+        ["dpkg-deb", "--contents", deb], capture_output=True, text=True, check=True
+    ).stdout
+    paths = [line.split()[5] for line in listed.splitlines()]
+    assert [path for path in paths if path.startswith("./etc/") and path[-1] != "/"] == []
 
 
 def test_a_unit_that_still_names_the_removed_handler_runs_as_before(

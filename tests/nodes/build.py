@@ -12,22 +12,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.nodes.root import RootError, built_aside, cache_dir, locked, overlay_run, root_layers
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# What a build does not look at. A changed test makes no other package; it runs in `make check`.
-LEFT_OUT = {".git", ".ci", "build", "tests", "__pycache__", ".hypothesis"}
+# What no build looks at, and no source package has.
+LEFT_OUT = {".git", "build", "__pycache__", ".hypothesis"}
 LEFT_OUT_ENDS = (".pyc", ".egg-info", "_cache", ".swp", "~")
 
-BUILD = """
-set -e
-cd /build/outcomed
-dpkg-buildpackage --build=binary --no-sign
+# A changed test makes no other package; it runs in `make check`.
+NOT_BUILT = {".ci", "tests"}
 
-"""
+
+@dataclass(frozen=True)
+class Way:
+    """Where and how a package is built, and whether from all of the source or without its tests."""
+
+    directory: str = "/build/checkout"
+    command: str = "DEB_BUILD_OPTIONS=nocheck dpkg-buildpackage --build=binary --no-sign"
+    whole: bool = False
+
+
+ORDINARY = Way()
 
 
 class BuildError(Exception):
@@ -47,16 +56,17 @@ def build_debs(checkout: Path = CHECKOUT) -> list[Path]:
     if not target.is_dir():
         with locked("debs"):
             if not target.is_dir():
-                _build(checkout, target)
+                build_into(target, checkout)
     return sorted(target.glob("*.deb"))
 
 
-def sources(checkout: Path) -> Iterator[Path]:
+def sources(checkout: Path, *, whole: bool = False) -> Iterator[Path]:
     """The files that go into a build, as paths relative to the checkout, in a fixed order."""
     for directory, names, files in os.walk(checkout):
-        names[:] = sorted(n for n in names if n not in LEFT_OUT and not n.endswith(LEFT_OUT_ENDS))
+        left_out = LEFT_OUT | (NOT_BUILT if Path(directory) == checkout and not whole else set())
+        names[:] = sorted(n for n in names if n not in left_out and not n.endswith(LEFT_OUT_ENDS))
         for name in sorted(files):
-            if name not in LEFT_OUT and not name.endswith(LEFT_OUT_ENDS):
+            if name not in left_out and not name.endswith(LEFT_OUT_ENDS):
                 yield (Path(directory) / name).relative_to(checkout)
 
 
@@ -70,18 +80,20 @@ def source_hash(checkout: Path = CHECKOUT) -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(checkout: Path, target: Path) -> None:
+def build_into(target: Path, checkout: Path = CHECKOUT, way: Way = ORDINARY) -> None:
+    """Build, and put what came of it into a directory that is made when all went well."""
     began = time.monotonic()
     print("building the package on Debian 13 …", file=sys.stderr, flush=True)
     lowers = root_layers("full")
     scratch = Path(tempfile.mkdtemp(prefix="build.", dir=cache_dir()))
     try:
         upper = scratch / "upper"
-        copy = upper / "build" / "outcomed"
-        for path in sources(checkout):
+        copy = upper / way.directory.lstrip("/")
+        for path in sources(checkout, whole=way.whole):
             (copy / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(checkout / path, copy / path, follow_symlinks=False)
-        result = overlay_run(lowers, upper, ["env", "DEB_BUILD_OPTIONS=nocheck", "sh", "-c", BUILD])
+        script = f"set -e\ncd {way.directory}\n{way.command}"
+        result = overlay_run(lowers, upper, ["sh", "-c", script])
         if result.returncode != 0:
             log = checkout / "build" / "deb.log"
             log.parent.mkdir(exist_ok=True)
@@ -90,7 +102,7 @@ def _build(checkout: Path, target: Path) -> None:
             raise BuildError(f"the package was not built; the whole log is {log}\n{tail}")
         with built_aside(target) as aside:
             (aside / "build.log").write_text(result.stdout)
-            for file in (upper / "build").iterdir():
+            for file in copy.parent.iterdir():
                 if file.is_file():
                     shutil.copy2(file, aside)
     finally:

@@ -115,8 +115,11 @@ def main() -> int:
         "adapter tests on Debian 13": lambda: pytest_on_node(
             "adapters", *existing("tests/adapters")
         ),
-        "scenarios and package on booted nodes": lambda: pytest_on_host(
-            "scenarios", "-n", workers, *existing("tests/scenarios", "tests/package")
+        "scenarios on booted nodes": lambda: pytest_on_host(
+            "scenarios", "-n", workers, *existing("tests/scenarios")
+        ),
+        "the package on booted nodes": lambda: pytest_on_host(
+            "package", "-n", workers, *existing("tests/package")
         ),
     }
     total, began = Counts(), time.monotonic()

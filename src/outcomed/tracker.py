@@ -399,7 +399,9 @@ def _hear_of_start_limit(track: Track, told: Told) -> Track:
     assert told.invocation is not None
     run = track.find(told.invocation)
     if run is not None and (run.last.restarting or run.last.restart_mono is not None):
-        return _store(track, _put(run, replace(run.last, restarting=False)))
+        # And told again, it is still about this run, whatever else was retried meanwhile.
+        over = _store(track, _put(run, replace(run.last, restarting=False)))
+        return replace(over, retried=told.invocation)
     if told.invocation == track.retried:
         return track  # that run was judged
     return _store(track, _refused(told, f"{told.boot}:limit:{told.mono}", "start-limit-hit"))

@@ -550,3 +550,23 @@ def test_a_status_is_a_number_or_a_signals_name(text: str, expected: int | None)
 )
 def test_a_status_that_systemd_does_not_write_is_none(text: str, number: int | None) -> None:
     assert tracker.signal_or_status(text) == number
+
+
+def test_a_start_limit_that_ends_a_waiting_run_is_told_twice_without_a_second_run() -> None:
+    def waiting(invocation: str, at: int) -> Seen:
+        times = {"left_idle": Usec(at), "left_idle_mono": Usec(at)}
+        ident = InvocationId(invocation * 32)
+        return Seen(
+            UnitName("x.service"), BootId("b"), ident, "activating", "auto-restart", **times
+        )
+
+    first, other = Open("f", BootId("b"), (Attempt(InvocationId("f" * 32)),)), waiting("c", 2)
+    track = Track(JobName("x"), UnitName("x.service"), runs=(first,))
+    track = tracker.see(tracker.see(track, waiting("f", 1)), replace(other, boot=BootId("a")))
+    limit = Told(
+        What.FAILED, UnitName("x.service"), BootId("b"), Usec(9), Usec(9),
+        invocation=InvocationId("f" * 32), result="start-limit-hit",
+    )  # fmt: skip
+    once = tracker.hear(track, limit)
+    assert once != track
+    assert tracker.hear(once, limit) == once

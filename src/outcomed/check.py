@@ -15,6 +15,7 @@ import io
 import os
 import pwd
 import resource
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +27,7 @@ from typing import Any, BinaryIO, cast
 import msgspec
 from msgspec.structs import replace
 
-from outcomed import children, commands, probes, rules, spool
+from outcomed import checksums, children, commands, probes, rules, spool
 from outcomed.errors import EXIT_FINE, EXIT_NO_ANSWER, EXIT_USAGE
 from outcomed.faults import printable
 from outcomed.model import (
@@ -44,6 +45,7 @@ from outcomed.model import (
     fingerprint,
 )
 from outcomed.paths import PATHS, Paths
+from outcomed.quantities import format_size
 from outcomed.rules import Digest, Look, Ran, Window
 from outcomed.specifiers import Host, expand, this_host
 
@@ -51,6 +53,8 @@ LOOK = children.Limits(total=30)  # for finding a file; a dead server answers no
 STALL = 60.0  # seconds without a byte of a file; after that no more is to come
 GRACE = 30.0  # seconds beyond a rule's own time, after which systemd ends this process
 MEMORY = 512 << 20  # bytes a reader may use, also where no cgroup limits it
+SIDECAR_LIMIT = 1 << 20  # bytes of a list of checksums
+SILENT = frozenset({"sqlite"})  # formats whose reader gives no signs of life
 READER = "outcomed-check"  # whom a reader of foreign bytes becomes
 
 
@@ -266,9 +270,40 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _expected(rule: Artifact, path: bytes) -> Digest | None:
-    if rule.sha256 != "sidecar":
-        return Digest(rule.sha256) if rule.sha256 else None
-    return Digest(unknown="sidecars are not read yet")
+    if rule.sha256 == "sidecar":
+        return _in_sidecar(os.fsdecode(path))
+    return Digest(rule.sha256) if rule.sha256 else None
+
+
+def _in_sidecar(path: str) -> Digest:
+    """What the files beside it say. A list that names others alone is not about this file."""
+    directory, name = os.path.split(path)
+    faults: list[Digest] = []
+    for sidecar in checksums.sidecar_names(name):
+        text = _sidecar(os.path.join(directory, sidecar))
+        if isinstance(text, str):
+            return Digest(source=sidecar, unknown=f"its sidecar {sidecar}: {text}")
+        if text is not None:
+            stated = checksums.stated_for(path, text)
+            if stated.sha256:
+                return Digest(stated.sha256, source=sidecar)
+            faults.append(Digest(source=sidecar, broken=f"its sidecar {sidecar} {stated.fault}"))
+    return faults[0] if faults else Digest(broken="no sidecar with its SHA-256 lies beside it")
+
+
+def _sidecar(path: str) -> bytes | str | None:
+    """Its text; why it cannot be read; or None where there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None  # a directory that is called so
+        text = file.read(SIDECAR_LIMIT + 1)
+    return text if len(text) <= SIDECAR_LIMIT else f"larger than {format_size(SIDECAR_LIMIT)}"
 
 
 class _Contents:
@@ -299,10 +334,14 @@ class _Contents:
             return _encode(content(sight.path, sight.identity, wanted, beat))
 
         try:
-            limits = children.Limits(seconds, STALL)
+            limits = children.Limits(seconds, STALL if SILENT.isdisjoint(_formats(wanted)) else 0)
             return msgspec.json.decode(children.answer_of(work, limits), type=Content)
         except children.NoAnswerError as error:
             return Content(fault=f"reading it {self._around.blamed(before, str(error))}")
+
+
+def _formats(wanted: list[Artifact]) -> set[str]:
+    return {rule.format for rule in wanted if rule.format is not None}
 
 
 def content(
@@ -311,7 +350,7 @@ def content(
     """Read a file to its end for all rules about it. For a child: it gives up root."""
     from outcomed import formats  # heavy, and only here
 
-    names = {rule.format for rule in wanted if rule.format is not None}
+    names = _formats(wanted)
     digest = any(rule.sha256 is not None for rule in wanted)
     try:
         with open(path, "rb", buffering=0) as file:

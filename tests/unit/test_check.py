@@ -6,6 +6,7 @@ import hashlib
 import os
 import pwd
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,56 @@ def test_checksum_is_of_the_whole_file(paths: Paths, tmp_path: Path) -> None:
     ((state, sentence),) = answered(request(wrong), paths)
     assert state is Held.BROKEN
     assert sentence == f"its SHA-256 is {digest[:12]}…, expected 000000000000…"
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "text", "state", "sentence"),
+    [
+        ("file.gz.sha256", "{sum}  file.gz\n", Held.HELD, ""),
+        ("SHA256SUMS", "{zero}  other\n{sum} *./file.gz\n", Held.HELD, ""),
+        ("SHA256SUMS", "SHA256 (file.gz) = {sum}\n", Held.HELD, ""),
+        ("file.gz.sha256", "{zero}  file.gz\n", Held.BROKEN, "file.gz.sha256 says 0000"),
+        ("file.gz.sha256", "{sum}  other.gz\n", Held.BROKEN, "names other.gz, not file.gz"),
+        ("elsewhere", "{sum}  file.gz\n", Held.BROKEN, "no sidecar with its SHA-256"),
+    ],
+)
+def test_checksum_may_stand_beside_the_file(
+    paths: Paths, tmp_path: Path, sidecar: str, text: str, state: Held, sentence: str
+) -> None:
+    file = tmp_path / "file.gz"
+    file.write_bytes(gzip.compress(b"data"))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    (tmp_path / sidecar).write_text(text.format(sum=digest, zero="0" * 64))
+    asked = request(Artifact(str(file), format="gzip", sha256="sidecar"))
+    finding = found(asked, paths)["outcome[0].artifact"]
+    assert (finding.state, sentence in finding.summary) == (state, True), finding
+
+
+def test_file_of_several_rules_is_read_once(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file.tar.gz"
+    subprocess.run(["tar", "-C", "/etc", "-czf", str(file), "passwd"], check=True)
+    reads = tmp_path / "reads"
+
+    def content(
+        path: bytes, identity: tuple[int, ...], wanted: list[Artifact], beat: Any
+    ) -> check.Content:
+        with reads.open("a") as log:
+            log.write("x")
+        return real(path, identity, wanted, beat)
+
+    real = check.content
+    monkeypatch.setattr(check, "content", content)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    asked = request(
+        Artifact(str(file), format="gzip"),
+        Artifact(f"{tmp_path}/*.gz", format="tar", sha256=digest),
+        Artifact(str(file), sha256="0" * 64),
+    )
+    states = [finding.state for finding in found(asked, paths).values()]
+    assert states == [Held.HELD, Held.HELD, Held.BROKEN]
+    assert reads.read_text() == "x"
 
 
 def test_what_is_too_small_is_not_read(paths: Paths, tmp_path: Path) -> None:

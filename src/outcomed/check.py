@@ -1,8 +1,8 @@
 """outcomed-check@JOB.service: looks at what is foreign, slow or costly, in the daemon's place.
 
-A request lies in the state directory; the findings go beside it, written aside and renamed each
-time there is one more. So what kills this process, or ends it at its deadline, leaves what was
-found until then; the daemon calls the rest `unknown`.
+Request and answer are files (`checks`), and the answer grows with each finding. So what kills this
+process, or ends it at its deadline, leaves what was found until then; the daemon calls the rest
+`unknown`.
 
 This process itself touches no artifact and waits for no program without a deadline: each look is a
 child's. A file is read once for all of its rules, by a child that has given up root for it.
@@ -10,7 +10,6 @@ child's. A file is read once for all of its rules, by a child that has given up 
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import pwd
@@ -21,13 +20,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import msgspec
 from msgspec.structs import replace
 
 from outcomed import checksums, children, commands, probes, rules, spool
+from outcomed.checks import (
+    GRACE,
+    LOOK,
+    Answer,
+    Request,
+    answer_path,
+    name_of,
+    request_path,
+)
 from outcomed.errors import EXIT_FINE, EXIT_NO_ANSWER, EXIT_USAGE
 from outcomed.faults import printable
 from outcomed.model import (
@@ -38,51 +45,23 @@ from outcomed.model import (
     Held,
     JobName,
     Record,
-    RunId,
     UnitName,
     Usec,
     Value,
-    fingerprint,
 )
 from outcomed.paths import PATHS, Paths
 from outcomed.quantities import format_size
 from outcomed.rules import Digest, Look, Ran, Window
 from outcomed.specifiers import Host, expand, this_host
 
-LOOK = children.Limits(total=30)  # for finding a file; a dead server answers nothing
 STALL = 60.0  # seconds without a byte of a file; after that no more is to come
-GRACE = 30.0  # seconds beyond a rule's own time, after which systemd ends this process
 MEMORY = 512 << 20  # bytes a reader may use, also where no cgroup limits it
 SIDECAR_LIMIT = 1 << 20  # bytes of a list of checksums
 SILENT = frozenset({"sqlite"})  # formats whose reader gives no signs of life
 READER = "outcomed-check"  # whom a reader of foreign bytes becomes
 
 
-# What decoding a file raises that was damaged or is not ours.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class Request(Record, frozen=True):
-    """Rules of one run that the daemon does not look at itself, by their label.
-
-    `user` is the unit's User=, None where nobody can say. `invocation` is the last attempt's, empty
-    where there was none.
-    """
-
-    job: JobName
-    run: RunId
-    unit: UnitName
-    invocation: str
-    user: str | None
-    window: Window
-    rules: dict[str, Artifact | Command]
-
-
-class Answer(Record, frozen=True):
-    """What was found so far; `request` says for which request."""
-
-    request: str
-    findings: tuple[Finding, ...]
+_encode = msgspec.json.encode
 
 
 class Sight(Record, frozen=True):
@@ -113,70 +92,6 @@ class Content(Record, frozen=True):
     fault: str = ""  # why nobody could read it
 
 
-def request_path(job: JobName, paths: Paths = PATHS) -> Path:
-    return paths.checks / f"{job}.request"
-
-
-def answer_path(job: JobName, paths: Paths = PATHS) -> Path:
-    return paths.checks / f"{job}.findings"
-
-
-# --- the daemon's side -----------------------------------------------------------------------
-
-
-def is_asked(request: Request, paths: Paths = PATHS) -> bool:
-    """Whether this very request lies there: then a check that runs is about it."""
-    try:
-        lying = msgspec.json.decode(request_path(request.job, paths).read_bytes(), type=Request)
-    except (OSError, *UNREADABLE):
-        return False
-    return _name_of(lying) == _name_of(request)
-
-
-def ask(request: Request, paths: Paths = PATHS) -> None:
-    """Lay a request where the check unit finds it, and take the last answer away.
-
-    Not synced: after a power cut nobody asks for it any more.
-    """
-    answer_path(request.job, paths).unlink(missing_ok=True)
-    spool.write_aside(request_path(request.job, paths), _encode(request), 0o600, sync=False)
-
-
-def read_answer(request: Request, paths: Paths = PATHS) -> tuple[Finding, ...]:
-    """The findings for this request, as far as there are any."""
-    try:
-        answer = spool.read_as(answer_path(request.job, paths), Answer)
-    except (FileNotFoundError, spool.SpoolError):
-        return ()
-    return answer.findings if answer.request == _name_of(request) else ()
-
-
-def is_answered(request: Request, paths: Paths = PATHS) -> bool:
-    """Whether every rule of it has its finding."""
-    return {one.rule for one in read_answer(request, paths)} >= request.rules.keys()
-
-
-def patience(request: Request) -> float:
-    """Seconds after which systemd must have ended the check, whatever it does."""
-    steps = [LOOK.total if isinstance(one, Artifact) else 0.0 for one in request.rules.values()]
-    return sum(steps) + sum(one.timeout / SECOND + GRACE for one in request.rules.values()) + GRACE
-
-
-def forget(job: JobName, paths: Paths = PATHS) -> None:
-    """Request and answer have served."""
-    for path in (request_path(job, paths), answer_path(job, paths)):
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
-_encode = msgspec.json.encode
-
-
-def _name_of(request: Request) -> str:
-    """Without its times: what the journal says of them after a restart differs by a little."""
-    return fingerprint(_encode(replace(request, window=Window(Usec(0), Usec(0), Usec(0)))))
-
-
 # --- looking ---------------------------------------------------------------------------------
 
 
@@ -201,7 +116,7 @@ def findings(request: Request, host: Host, around: Around) -> Iterator[Finding]:
     sights: dict[str, Sight] = {}
     artifacts = {at: one for at, one in request.rules.items() if isinstance(one, Artifact)}
     for label, rule in artifacts.items():
-        around.extend(LOOK.total)
+        around.extend(LOOK)
         sights[label] = _look(rule, request, host)
     contents = _Contents(artifacts, sights, around)
     for label, rule in artifacts.items():
@@ -209,7 +124,7 @@ def findings(request: Request, host: Host, around: Around) -> Iterator[Finding]:
         yield found[label]
     for label, one in request.rules.items():
         if isinstance(one, Command):
-            artifact = artifact_of(label, list(artifacts))
+            artifact = rules.artifact_of(label, list(artifacts))
             around.extend(one.timeout / SECOND)
             before = around.oom_kills()
             ran = _run(one, request, host, sights.get(artifact), found.get(artifact))
@@ -218,25 +133,13 @@ def findings(request: Request, host: Host, around: Around) -> Iterator[Finding]:
             yield rules.command(one, label, replace(ran, fault=fault))
 
 
-def artifact_of(command: str, artifacts: list[str]) -> str:
-    """The label of the artifact rule that `{artifact}` means: the last before, else the first."""
-    at = place(command)
-    before = [label for label in artifacts if place(label) < at]
-    return before[-1] if before else next(iter(artifacts), "")
-
-
-def place(label: str) -> int:
-    """`outcome[3].command`: 3."""
-    return int(label.partition("[")[2].partition("]")[0])
-
-
 def _look(rule: Artifact, request: Request, host: Host) -> Sight:
     def work(_: children.Beat) -> bytes:
         return _encode(sight(rule, request.unit, request.window, host))
 
     try:
         pattern = expand(rule.path, request.unit, host=host)
-        return msgspec.json.decode(children.answer_of(work, LOOK), type=Sight)
+        return msgspec.json.decode(children.answer_of(work, children.Limits(LOOK)), type=Sight)
     except ValueError as error:  # a specifier that has no value here
         return Sight(Look(rule.path, fault=f"{rule.path}: {error}"))
     except children.NoAnswerError as error:
@@ -471,18 +374,18 @@ def _environment(request: Request, path: str | None) -> dict[str, str]:
 def run(job: JobName, paths: Paths = PATHS) -> int:
     """Answer the request that lies there."""
     try:
-        request = msgspec.json.decode(request_path(job, paths).read_bytes(), type=Request)
+        request = spool.read_as(request_path(job, paths), Request)
     except FileNotFoundError:
         print(f"<4>no request for {job}, nothing to look at", file=sys.stderr)
         return EXIT_NO_ANSWER
-    except UNREADABLE as error:
-        print(f"<3>{request_path(job, paths)}: {error}", file=sys.stderr)
+    except spool.SpoolError as error:
+        print(f"<3>{error}", file=sys.stderr)
         return EXIT_NO_ANSWER
     request = replace(request, window=replace(request.window, looked=Usec(time.time_ns() // 1000)))
     found: list[Finding] = []
     for finding in findings(request, this_host(), _around()):
         found.append(finding)
-        answer = _encode(Answer(_name_of(request), tuple(found)))
+        answer = _encode(Answer(name_of(request), tuple(found)))
         try:
             spool.write_aside(answer_path(job, paths), answer, 0o600, sync=False)
         except OSError as error:

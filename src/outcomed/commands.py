@@ -7,7 +7,6 @@ what only a shell would understand is refused, where it would silently be an arg
 from __future__ import annotations
 
 import re
-import shlex
 
 from outcomed.model import UnitName
 from outcomed.specifiers import Host, expand
@@ -20,6 +19,8 @@ _PREFIXES = "-+!@:|"  # of ExecStart=
 
 def words(text: str) -> list[str]:
     """The words as they stand in the job file. ValueError, whose sentence says what is wrong."""
+    import shlex  # for whoever reads such a rule; the daemon does not
+
     lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
     lexer.whitespace_split = True
     lexer.commenters = ""

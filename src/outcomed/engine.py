@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from outcomed import (
     alerts,
-    check,
+    checks,
     commands,
     journal,
     model,
@@ -837,7 +837,7 @@ class Engine:
         asked: dict[str, Artifact | Command] = {}
         artifacts = [label for label, rule in wanted.items() if isinstance(rule, Artifact)]
         handed = {
-            check.artifact_of(label, artifacts)
+            rules.artifact_of(label, artifacts)
             for label, rule in wanted.items()
             if isinstance(rule, Command) and commands.ARTIFACT in rule.command
         }
@@ -948,7 +948,7 @@ class Engine:
     ) -> Generator[Wait | None, None, dict[str, Finding]]:
         """Have the check unit look. What it has not answered at its end is unknown."""
         unit = check_unit(watched.job.name)
-        request = check.Request(
+        request = checks.Request(
             job=watched.job.name,
             run=run.id,
             unit=run.unit,
@@ -958,14 +958,14 @@ class Engine:
             rules=asked,
         )
         fault = yield from self._start_check(watched, request, unit)
-        if not fault and not check.is_answered(request, self.paths):
-            wait = Wait(time.monotonic() + check.patience(request), check=watched.job.name)
+        if not fault and not checks.is_answered(request, self.paths):
+            wait = Wait(time.monotonic() + checks.patience(request), check=watched.job.name)
             while not wait.done and time.monotonic() < wait.until:
                 yield wait
             fault = wait.how if wait.done else "it did not end"
             fault = f"{unit} gave no answer: {fault}" if fault else f"{unit} gave no answer"
-        answer = check.read_answer(request, self.paths)
-        check.forget(watched.job.name, self.paths)
+        answer = checks.read_answer(request, self.paths)
+        checks.forget(watched.job.name, self.paths)
         unknown = {label: Finding(label, Held.UNKNOWN, fault, {"check": unit}) for label in asked}
         return unknown | {one.rule: one for one in answer if one.rule in asked}
 
@@ -976,7 +976,7 @@ class Engine:
         return self.calls.user(unit)
 
     def _start_check(
-        self, watched: Watched, request: check.Request, unit: UnitName
+        self, watched: Watched, request: checks.Request, unit: UnitName
     ) -> Generator[Wait | None, None, str]:
         """Returns why it cannot be started, or nothing. A bus that is gone soon comes back."""
         until = time.monotonic() + BUS_PATIENCE
@@ -986,11 +986,11 @@ class Engine:
                     raise BusError("the system bus is gone")
                 self.watch.add(unit)
                 # The daemon before this one may have asked, and was not there for the answer.
-                if check.is_answered(request, self.paths) or (
-                    check.is_asked(request, self.paths) and self._runs(unit)
+                if checks.is_answered(request, self.paths) or (
+                    checks.is_asked(request, self.paths) and self._runs(unit)
                 ):
                     return ""
-                check.ask(request, self.paths)
+                checks.ask(request, self.paths)
                 # Whatever it is at is of no interest any more: an earlier run's request.
                 self.calls.restart(unit)
             except OSError as error:

@@ -173,6 +173,18 @@ def artifact(
     return _read_finding(rule, label, seen, read, evidence, usual.remark)
 
 
+def artifact_of(command: str, artifacts: list[str]) -> str:
+    """The label of the artifact rule that `{artifact}` means: the last before, else the first."""
+    at = _place(command)
+    before = [label for label in artifacts if _place(label) < at]
+    return before[-1] if before else next(iter(artifacts), "")
+
+
+def _place(label: str) -> int:
+    """`outcome[3].command`: 3."""
+    return int(label.partition("[")[2].partition("]")[0])
+
+
 def as_proof(rule: model.Rule) -> model.Rule:
     """The same, looked at to prove that the work existed already."""
     return replace(rule, written_by="period") if isinstance(rule, model.Artifact) else rule

@@ -21,7 +21,7 @@ import msgspec
 import yaml
 
 from outcomed import (
-    check,
+    checks,
     config,
     expressions,
     faults,
@@ -403,11 +403,11 @@ def read_sinks() -> None:
 
 def read_request() -> None:
     with contextlib.suppress(spool.SpoolError):
-        can_be_stored(spool.read_as(check.request_path(JOB, FILES.paths), check.Request))
+        can_be_stored(spool.read_as(checks.request_path(JOB, FILES.paths), checks.Request))
 
 
 def read_answer() -> None:
-    found = check.read_answer(a_request(), FILES.paths)
+    found = checks.read_answer(a_request(), FILES.paths)
     window = rules.Window(Usec(10), Usec(20), Usec(0))
     for finding in found:
         can_be_stored(rules.seen_late(finding, window, Usec(30)))
@@ -918,11 +918,11 @@ def targets() -> list[Target]:
         ),
         json_target("sinks", lambda: FILES.paths.sinks, read_sinks, [a_sink()]),
         json_target(
-            "request", lambda: check.request_path(JOB, FILES.paths), read_request, a_request()
+            "request", lambda: checks.request_path(JOB, FILES.paths), read_request, a_request()
         ),
         json_target(
-            *("answer", lambda: check.answer_path(JOB, FILES.paths), read_answer),
-            check.Answer(check._name_of(a_request()), a_judgement().findings),
+            *("answer", lambda: checks.answer_path(JOB, FILES.paths), read_answer),
+            checks.Answer(checks.name_of(a_request()), a_judgement().findings),
         ),
         json_target(
             "refused",
@@ -960,13 +960,13 @@ def a_config() -> Config:
     return Config(jobs=(a_job(),), sinks=(a_sink(),), default_to=("ops",))
 
 
-def a_request() -> check.Request:
+def a_request() -> checks.Request:
     wanted: dict[str, model.Artifact | model.Command] = {
         "outcome[0].artifact": model.Artifact(path="/srv/*.gz", format="gzip"),
         "outcome[1].command": model.Command(command="/bin/true {artifact}", user="nobody"),
     }
     window = rules.Window(Usec(1), Usec(2), Usec(0))
-    return check.Request(JOB, RunId("r" * 32), UNIT, INVOCATION, "root", window, wanted)
+    return checks.Request(JOB, RunId("r" * 32), UNIT, INVOCATION, "root", window, wanted)
 
 
 EXPRESSION_SEEDS = [

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from outcomed import check, children, rules
-from outcomed.check import Request
+from outcomed import check, checks, children, rules
+from outcomed.checks import Request
 from outcomed.errors import EXIT_FINE, EXIT_NO_ANSWER, EXIT_USAGE
 from outcomed.model import (
     HOUR,
@@ -53,9 +53,9 @@ def request(*asked: Artifact | Command, start: int = HOUR, run: RunId = RUN) -> 
 
 
 def found(asked: Request, paths: Paths) -> dict[str, Finding]:
-    check.ask(asked, paths)
+    checks.ask(asked, paths)
     assert check.run(JOB, paths) == EXIT_FINE
-    return {finding.rule: finding for finding in check.read_answer(asked, paths)}
+    return {finding.rule: finding for finding in checks.read_answer(asked, paths)}
 
 
 def answered(asked: Request, paths: Paths) -> list[tuple[Held, str]]:
@@ -107,31 +107,31 @@ def test_a_file_that_may_not_be_read_is_unknown(paths: Paths, tmp_path: Path) ->
 def test_a_question_takes_the_last_answer_away(paths: Paths) -> None:
     asked = request(Artifact("/nowhere"))
     assert found(asked, paths)
-    check.ask(asked, paths)
-    assert check.read_answer(asked, paths) == ()
+    checks.ask(asked, paths)
+    assert checks.read_answer(asked, paths) == ()
 
 
 def test_an_answer_to_another_question_is_none(paths: Paths) -> None:
     earlier = request(Artifact("/nowhere"), run=EARLIER)
     asked = request(Artifact("/nowhere"))
     assert found(earlier, paths)
-    assert check.read_answer(asked, paths) == ()
-    assert check.is_asked(earlier, paths)
-    assert not check.is_asked(asked, paths)
-    check.forget(JOB, paths)
-    assert not check.is_asked(earlier, paths)
+    assert checks.read_answer(asked, paths) == ()
+    assert checks.is_asked(earlier, paths)
+    assert not checks.is_asked(asked, paths)
+    checks.forget(JOB, paths)
+    assert not checks.is_asked(earlier, paths)
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b'{"run": 1}', b"\xff", b"[" * 100_000])
 def test_what_is_no_answer_is_none(paths: Paths, garbage: bytes) -> None:
-    check.answer_path(JOB, paths).write_bytes(garbage)
-    assert check.read_answer(request(), paths) == ()
+    checks.answer_path(JOB, paths).write_bytes(garbage)
+    assert checks.read_answer(request(), paths) == ()
 
 
 def test_what_killed_the_check_leaves_what_was_found_until_then(paths: Paths) -> None:
     """The answer grows with each finding: a second process waits in the second rule."""
     asked = request(Artifact("/nowhere"), Command("sleep 60", timeout=Usec(HOUR)))
-    check.ask(asked, paths)
+    checks.ask(asked, paths)
     child = os.fork()
     if child == 0:
         try:
@@ -140,12 +140,12 @@ def test_what_killed_the_check_leaves_what_was_found_until_then(paths: Paths) ->
             os._exit(0)
     try:
         until = time.monotonic() + 20
-        while not check.read_answer(asked, paths) and time.monotonic() < until:
+        while not checks.read_answer(asked, paths) and time.monotonic() < until:
             time.sleep(0.01)  # for another process, which has no way to call
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    (finding,) = check.read_answer(asked, paths)
+    (finding,) = checks.read_answer(asked, paths)
     assert (finding.rule, finding.state) == ("outcome[0].artifact", Held.BROKEN)
 
 
@@ -403,7 +403,7 @@ def test_without_a_request_there_is_nothing_to_do(
 def test_a_request_that_cannot_be_read_is_said(
     paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check.request_path(JOB, paths).write_bytes(b"{}")
+    checks.request_path(JOB, paths).write_bytes(b"{}")
     assert check.run(JOB, paths) == EXIT_NO_ANSWER
     assert "backup.request" in capsys.readouterr().err
 

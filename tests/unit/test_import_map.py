@@ -35,7 +35,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         *("wording", "slack", "checksums"),
     ),
     "sources": ("bus", "journal", "probes", "formats."),
-    "ledger": ("ledger", "spool", "entry", "orders"),
+    "ledger": ("ledger", "spool", "entry", "checks", "orders"),
     "delivery": ("delivery", "sinks"),
     "check": ("check", "children"),
     "hook": ("hook",),
@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # Requests and answers are files, which the daemon and the check unit hand each other.
     "check": ("foundation", "pure", "sources", "ledger"),
     "hook": ("foundation", "pure", "sources", "ledger"),
-    "daemon": ("foundation", "pure", "sources", "ledger", "check"),
+    "daemon": ("foundation", "pure", "sources", "ledger"),
     "ctl": ("foundation", "pure", "sources", "ledger", "check"),
 }
 

@@ -13,7 +13,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from outcomed import check, rules, verdicts
+from outcomed import check, checks, rules, verdicts
 from outcomed.ctl import findings, shape, times
 from outcomed.ctl.find import find, reading, under_way
 from outcomed.ctl.options import Call
@@ -149,7 +149,7 @@ def _look_at(
     asked = {at: rule for at, rule in wanted.items() if isinstance(rule, Artifact | Command)}
     shown = show([run.unit], ["LoadState", "User"]) if asked else None
     known = shown is not None and shown[0].get("LoadState") == "loaded"
-    request = check.Request(
+    request = checks.Request(
         job=run.job,
         run=run.id,
         unit=run.unit,

@@ -3,6 +3,7 @@
 import string
 from itertools import combinations
 from random import Random
+from typing import Literal
 
 import msgspec
 import pytest
@@ -18,7 +19,9 @@ from outcomed.model import (
     SECOND,
     Artifact,
     BootId,
+    Command,
     Completeness,
+    Count,
     Duration,
     Finding,
     Held,
@@ -37,7 +40,7 @@ from outcomed.model import (
     Value,
     Verdict,
 )
-from outcomed.rules import COARSE, LEARNT, TICK, Earlier, FileSeen, Look, Window
+from outcomed.rules import COARSE, LEARNT, TICK, Digest, Earlier, FileSeen, Look, Ran, Window
 
 START = Usec(1_790_000_000_000_000)
 END = Usec(START + 10 * MINUTE)
@@ -197,6 +200,152 @@ def test_a_name_of_any_bytes_can_be_said_and_written_down() -> None:
     for look in (Look(name), Look(name, fault=f"{name}: Permission denied")):
         assert "\n" not in artifact(look=look).summary
         msgspec.json.encode(artifact(look=look))
+
+
+@pytest.mark.parametrize(
+    ("count", "counted", "sentence"),
+    [
+        (Count(2, 2), 2, None),
+        (Count(2, 2), 1, "1 file written by this run, expected 2"),
+        (Count(2, None), 1, "1 file written by this run, expected at least 2"),
+        (Count(2, None), 9, None),
+        (Count(None, 3), 4, "4 files written by this run, expected at most 3"),
+        (Count(2, 3), 4, "4 files written by this run, expected at most 3"),
+        (Count(2, 3), 0, "0 files written by this run, expected at least 2"),
+    ],
+)
+def test_files_are_as_many_as_they_have_to_be(
+    count: Count, counted: int, sentence: str | None
+) -> None:
+    look = Look("/srv/backups/*.gz", 12, file(), counted=counted)
+    finding = artifact(Artifact(PATH, count=count), look=look)
+    assert finding.evidence["counted"] == counted
+    expected = f"/srv/backups/*.gz: {sentence}" if sentence else f"{PATH}: 976.5K"
+    assert said(finding) == (Held.BROKEN if sentence else Held.HELD, expected)
+
+
+@pytest.mark.parametrize(
+    ("written_by", "begin"),
+    [("run", START - SECOND), ("period", START - 24 * HOUR - TICK), ("any", 0)],
+)
+def test_only_what_is_new_enough_is_counted(
+    written_by: Literal["run", "period", "any"], begin: int
+) -> None:
+    rule = Artifact(PATH, written_by=written_by, count=Count(9, 9))
+    assert rules.counts_from(rule, replace(WINDOW, early=Usec(SECOND))) == begin
+    whose = {"run": " written by this run", "period": " written in this period", "any": ""}
+    finding = artifact(rule, look=Look("/x/*", 1, file(), counted=1))
+    assert finding.summary == f"/x/*: 1 file{whose[written_by]}, expected 9"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "holds"),
+    [
+        *(("root:adm", True), ("root", True), (":adm", True)),
+        *(("root:root", False), ("adm", False), (":root", False)),
+    ],
+)
+def test_a_file_has_its_owner(wanted: str, holds: bool) -> None:
+    seen = replace(file(), owner="root:adm", mode=0o640)
+    finding = artifact(Artifact(PATH, owner=wanted, mode=0o640), seen)
+    assert (finding.state is Held.HELD) is holds
+    if not holds:
+        assert finding.summary == f"{PATH}: owned by root:adm, expected {wanted}"
+    wrong = artifact(Artifact(PATH, owner="root", mode=0o600), seen)
+    assert said(wrong) == (Held.BROKEN, f"{PATH}: mode 0640, expected 0600")
+
+
+ONE, OTHER = "1" * 64, "2" * 64
+
+
+@pytest.mark.parametrize(
+    ("digest", "state", "sentence"),
+    [
+        (Digest(ONE, ONE), Held.HELD, "976.5K"),
+        (Digest(ONE, OTHER), Held.BROKEN, "its SHA-256 is 222222222222…, expected 111111111111…"),
+        (
+            Digest(ONE, OTHER, "shop.gz.sha256"),
+            Held.BROKEN,
+            "its SHA-256 is 222222222222…, shop.gz.sha256 says 111111111111…",
+        ),
+        (Digest(actual=ONE, broken="no sidecar"), Held.BROKEN, "no sidecar"),
+        (
+            Digest(actual=ONE, unknown="its sidecar: Permission"),
+            Held.UNKNOWN,
+            "its sidecar: Permission",
+        ),
+        (Digest(ONE), Held.UNKNOWN, "nobody read it"),
+        (None, Held.UNKNOWN, "nobody read it"),
+    ],
+)
+def test_a_checksum_is_the_one_that_it_has_to_be(
+    digest: Digest | None, state: Held, sentence: str
+) -> None:
+    rule = Artifact(PATH, sha256=ONE)
+    assert rules.needs_reading(rule)
+    look = Look("/srv/backups/*.gz", 1, file())
+    finding = rules.artifact(rule, "x", look, WINDOW, None, digest)
+    assert said(finding) == (state, f"{PATH}: {sentence}")
+
+
+def test_what_needs_no_reading_is_not_read() -> None:
+    assert not rules.needs_reading(Artifact(PATH, min_size=5, owner="root", count=Count(1)))
+    assert rules.needs_reading(Artifact(PATH, format="gzip"))
+
+
+def test_a_proof_may_be_of_the_whole_period() -> None:
+    assert rules.as_proof(Artifact(PATH)) == Artifact(PATH, written_by="period")
+    assert rules.as_proof(Command("true")) == Command("true")
+
+
+@pytest.mark.parametrize(
+    ("command", "artifacts", "handed"),
+    [
+        (2, (0, 1, 3), 1),
+        (0, (1, 2), 1),
+        (10, (2, 9, 11), 9),
+    ],
+)
+def test_a_command_is_handed_the_artifact_before_it(
+    command: int, artifacts: tuple[int, ...], handed: int
+) -> None:
+    labels = [f"outcome[{at}].artifact" for at in artifacts]
+    of = rules.artifact_of(f"outcome[{command}].command", labels)
+    assert of == f"outcome[{handed}].artifact"
+    assert rules.artifact_of("outcome[0].command", []) == ""
+
+
+NEXT = Usec(END + MINUTE)
+BEFORE, AFTER = {"mtime": END}, {"mtime": NEXT + 1}
+
+
+@pytest.mark.parametrize(
+    ("rule", "state", "evidence", "stays"),
+    [
+        (Artifact(PATH), Held.HELD, BEFORE, True),
+        (Artifact(PATH), Held.BROKEN, BEFORE, True),  # nobody has touched it since
+        (Artifact(PATH), Held.HELD, AFTER, False),
+        (Artifact(PATH), Held.BROKEN, AFTER, False),
+        (Artifact(PATH), Held.BROKEN, {}, False),  # missing: removed by the next, maybe
+        (Artifact(PATH), Held.UNKNOWN, AFTER, True),
+        (Artifact(PATH, written_by="period"), Held.HELD, AFTER, True),
+        (Artifact(PATH, written_by="any"), Held.BROKEN, AFTER, False),
+        (Command("true"), Held.HELD, {}, True),
+        (Command("true"), Held.BROKEN, {}, False),
+        (Command("true"), Held.UNKNOWN, {}, True),
+    ],
+)
+def test_what_may_be_the_next_runs_is_no_finding_on_this_one(
+    rule: Artifact | Command, state: Held, evidence: dict[str, Value], stays: bool
+) -> None:
+    finding = Finding("outcome[0].x", state, "what was seen", evidence)
+    after = rules.overtaken(rule, finding, NEXT)
+    if stays:
+        assert after == finding
+    else:
+        assert after.state is Held.UNKNOWN
+        assert after.summary.endswith("what was seen")
+        assert after.evidence == {**evidence, "overtaken": True}
 
 
 def test_an_earlier_runs_file_counts_late_only_if_it_is_that_runs() -> None:
@@ -607,6 +756,55 @@ def test_a_step_that_is_missing_in_less_than_all_output_is_unknown(
         ),
     )
     assert rules.steps(BACKUP, "x", BACKUP.names, completeness).state is Held.HELD
+
+
+# --- command ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ran", "state", "sentence"),
+    [
+        (Ran(status=0), Held.HELD, "it exited with 0"),
+        (Ran(status=0, output="\n  fine \nmore"), Held.HELD, "it exited with 0: fine"),
+        (Ran(status=2, output="bad\x1b[2J"), Held.BROKEN, "look exited with 2: bad\\x1b[2J"),
+        (Ran(status=1), Held.BROKEN, "look exited with 1"),
+        (Ran(status=1, output="x" * 300), Held.BROKEN, "look exited with 1: " + "x" * 199 + "…"),
+        (Ran("look gave no answer within 5s"), Held.UNKNOWN, "look gave no answer within 5s"),
+        (Ran("killed", output="half"), Held.UNKNOWN, "killed"),
+    ],
+)
+def test_a_command_says_by_its_status(ran: Ran, state: Held, sentence: str) -> None:
+    assert said(rules.command(Command("/usr/bin/look -x"), "x", ran)) == (state, sentence)
+
+
+def test_what_a_command_said_is_evidence() -> None:
+    finding = rules.command(Command("true"), "x", Ran("", 0, "out", 12, 0.12345))
+    assert finding.evidence == {
+        "seconds": 0.123,
+        "exit_status": 0,
+        "output": "out",
+        "output_cut": 12,
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "state", "sentence", "perfdata"),
+    [
+        (0, "DISK OK - free|/=3MB", Held.HELD, "DISK OK - free", "/=3MB"),
+        (1, "half full", Held.BROKEN, "WARNING: half full", None),
+        (2, "", Held.BROKEN, "CRITICAL: it said nothing", None),
+        (3, "no disk", Held.UNKNOWN, "UNKNOWN: no disk", None),
+        (42, "x", Held.UNKNOWN, "UNKNOWN: status 42 is none of a plugin's; x", None),
+        (None, "x", Held.UNKNOWN, "UNKNOWN: status None is none of a plugin's; x", None),
+    ],
+)
+def test_a_plugin_says_by_its_protocol(
+    status: int | None, output: str, state: Held, sentence: str, perfdata: str | None
+) -> None:
+    rule = Command("plugin", protocol="nagios")
+    finding = rules.command(rule, "x", Ran("", status, output))
+    assert said(finding) == (state, sentence)
+    assert finding.evidence.get("perfdata") == perfdata
 
 
 # --- no rule raises --------------------------------------------------------------------------

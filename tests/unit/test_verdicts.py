@@ -269,3 +269,27 @@ def test_a_persons_word_leaves_what_was_seen_as_it_is() -> None:
 def test_no_word_of_systemds_moves_a_terminal_s_cursor() -> None:
     for one in (run("\x1b[2J"), run("exit-code", command="\x1b")):
         assert verdicts.result_finding(one).summary.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "why", "sentence"),
+    [
+        ("success", 0, "", ""),
+        ("", 0, "", ""),
+        (
+            "exit-code",
+            3,
+            "No space left on device",
+            "it exited with status 3: No space left on device",
+        ),
+        ("exit-code", 1, "", "it exited with status 1"),
+        ("signal", 9, "", "it was killed by SIGKILL"),
+        ("timeout", 15, "", "it was killed at its time limit"),
+        ("oom-kill", 9, "", "the kernel's OOM killer ended it"),
+        ("mystery", 0, "", "systemd says mystery"),
+    ],
+)
+def test_a_check_that_gave_no_answer_ended_somehow(
+    result: str, status: int, why: str, sentence: str
+) -> None:
+    assert verdicts.how_a_check_ended(result, status, why) == sentence

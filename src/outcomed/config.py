@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import select
 import signal
 import time
@@ -22,6 +21,7 @@ from typing import Literal, NoReturn
 
 import msgspec
 
+from outcomed import child
 from outcomed.errors import UsageError
 from outcomed.model import JOB_NAME, Config, Job, JobName, Record, Sink, UnitName, fingerprint
 from outcomed.paths import PATHS, Paths
@@ -63,9 +63,13 @@ class Loaded(Record, frozen=True):
 # --- what is read --------------------------------------------------------------------------------
 
 
-def load(paths: Paths = PATHS, *, last_good: Config | None = None) -> Loaded:
-    """Read everything. `last_good` lends its sinks while outcomed.yaml is broken."""
+def load(
+    paths: Paths = PATHS, *, last_good: Config | None = None, kept: Path | None = None
+) -> Loaded:
+    """Read everything. `last_good` lends its sinks while outcomed.yaml is broken; in the file
+    `kept` lies what parsing came to the last time."""
     from outcomed import jobfiles, schema
+    from outcomed.parsed import Parsed
 
     problems: list[Problem] = []
     main = schema.load_main(paths.config_file, problems)
@@ -74,12 +78,22 @@ def load(paths: Paths = PATHS, *, last_good: Config | None = None) -> Loaded:
     survey = jobfiles.look_around(paths, problems)
     jobs: list[Job] = []
     broken: set[JobName] = set()
+    parsed = Parsed(kept) if kept is not None else None
+    circumstances = msgspec.json.encode(main.defaults, order="deterministic")
     for source in jobfiles.sources_in(survey, problems).values():
-        job = schema.load_job(source, main.defaults, problems)
+        key = parsed.key(source, circumstances) if parsed is not None else None
+        job = parsed.find(key) if parsed is not None else None
+        if job is None:
+            said = len(problems)
+            job = schema.load_job(source, main.defaults, problems)
+            if parsed is not None and job is not None and len(problems) == said:
+                parsed.keep(key, job)
         if job is None:
             broken.add(source.name)
         else:
             jobs.append(job)
+    if parsed is not None:
+        parsed.write()
     problems.extend(schema.shared_units(jobs, paths))
     return Loaded(
         config=Config(jobs=tuple(jobs), sinks=main.sinks, default_to=main.defaults.to),
@@ -99,14 +113,14 @@ def load_isolated(paths: Paths = PATHS, *, last_good: Config | None = None) -> L
     Call it before the first thread is started.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
+    pid = os.fork()
+    if pid == 0:
         _be_the_child(writer, paths, last_good)
     os.close(writer)
     answer, in_time = _read_all(reader, CHILD_SECONDS)
     if not in_time:
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     if in_time and code == 0:
         return msgspec.json.decode(answer, type=Loaded)
@@ -235,14 +249,8 @@ def _be_the_child(writer: int, paths: Paths, last_good: Config | None) -> NoRetu
     code = 1
     pipe = open(writer, "wb")  # noqa: SIM115  # closed by hand: nothing runs after os._exit
     try:
-        signal.set_wakeup_fd(-1)  # it is the parent's socket
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _lower(resource.RLIMIT_DATA, CHILD_MEMORY)
-        _lower(resource.RLIMIT_CPU, CHILD_CPU_SECONDS)
-        pipe.write(msgspec.json.encode(load(paths, last_good=last_good)))
+        child.shed(CHILD_MEMORY, CHILD_CPU_SECONDS)
+        pipe.write(msgspec.json.encode(load(paths, last_good=last_good, kept=paths.parsed)))
         pipe.close()
         code = 0
     except MemoryError:
@@ -255,12 +263,6 @@ def _be_the_child(writer: int, paths: Paths, last_good: Config | None) -> NoRetu
 
 
 _EXIT_MEMORY = 3
-
-
-def _lower(limit: int, value: int) -> None:
-    _, hard = resource.getrlimit(limit)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(limit, (value, value))
 
 
 def _read_all(reader: int, seconds: float) -> tuple[bytes, bool]:

@@ -31,6 +31,7 @@ class Source:
     name: JobName
     main: Path
     drop_ins: list[Path] = field(default_factory=list)
+    content: dict[Path, bytes] = field(default_factory=dict)  # as far as somebody has read them
 
     @property
     def files(self) -> list[Path]:

@@ -48,6 +48,11 @@ class Paths(NamedTuple):
         return self.state / "config.json"
 
     @property
+    def parsed(self) -> Path:
+        """What parsing the job files came to, by their content (parsed)."""
+        return self.state / "parsed.json"
+
+    @property
     def spool(self) -> Path:
         return self.state / "spool"
 
@@ -60,6 +65,16 @@ class Paths(NamedTuple):
     def lock(self) -> Path:
         """Locked by the daemon as long as it lives."""
         return self.runtime / "lock"
+
+    @property
+    def looking(self) -> Path:
+        """What the daemon is looking at just now (guard)."""
+        return self.runtime / "looking"
+
+    @property
+    def deaths(self) -> Path:
+        """What it died at since the boot, and when."""
+        return self.runtime / "deaths"
 
     @property
     def wake(self) -> Path:

@@ -403,7 +403,7 @@ def load_job(source: Source, defaults: Defaults, problems: list[Problem]) -> Job
 def _read_job(source: Source, defaults: Defaults, reading: Reading) -> Job | None:
     merged: Node | None = None
     for file in source.files:
-        node = compose(file, reading)
+        node = compose(file, reading, source.content.get(file))
         if node is None or (node.id == "scalar" and is_null(node)):
             continue
         if node.id != "mapping":

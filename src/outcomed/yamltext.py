@@ -121,11 +121,11 @@ class _Loader(CParser):
         pass
 
 
-def compose(file: Path, reading: Reading) -> Node | None:
+def compose(file: Path, reading: Reading, content: bytes | None = None) -> Node | None:
     """The one document of a file, or None where it is empty or faulty."""
     name = shown_path(file)
     try:
-        data = read_file(file)
+        data = read_file(file) if content is None else content
         _check_characters(data, reading, name)
     except OSError as error:
         reason = "dangling link" if error.errno == errno.ENOENT and file.is_symlink() else None

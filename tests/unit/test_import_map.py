@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "outcomed"
 # From the bottom up. Names with a dot at the end are packages: all that is in them.
 FLOORS: dict[str, tuple[str, ...]] = {
     "foundation": (
+        "child",
         "model",
         "errors",
         "quantities",
@@ -25,6 +26,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "config",
         "faults",
         "jobfiles",
+        "parsed",
         "yamltext",
         "readers",
         "schema",
@@ -35,7 +37,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         *("wording", "slack", "checksums"),
     ),
     "sources": ("bus", "journal", "probes", "formats."),
-    "ledger": ("ledger", "spool", "entry", "checks", "orders"),
+    "ledger": ("ledger", "spool", "entry", "checks", "orders", "guard"),
     "delivery": ("delivery", "sinks"),
     "check": ("check", "children"),
     "hook": ("hook",),

@@ -30,7 +30,8 @@ from outcomed.bus import Calls, Lost, Reloading, UnitNew, Watch, check_unit
 from outcomed.engine import Engine, Watched, now_usec
 from outcomed.errors import BusError, JournalError, LedgerError, OutcomedError
 from outcomed.faults import shown_path
-from outcomed.ledger import JobRow, Ledger
+from outcomed.guard import DIED, Guard
+from outcomed.ledger import JobRow, Ledger, Reader
 from outcomed.model import DAY, Config, Incident, Job, JobName, Judgement, UnitName, Usec
 from outcomed.paths import PATHS, Paths
 from outcomed.specifiers import this_host
@@ -39,6 +40,7 @@ from outcomed.tracker import Phase, as_run, phase, resume
 RETRY_COMMIT = 5.0  # seconds between two tries when the ledger cannot be written
 RETRY_BUS = 1.0
 RETRY_SPOOL = 30.0
+PAST = "the journal since it was last read"
 
 
 class Daemon:
@@ -46,15 +48,21 @@ class Daemon:
 
     def __init__(self, paths: Paths = PATHS) -> None:
         self.paths = paths
-        self.ledger = Ledger(paths.ledger)
+        self.guard = Guard(paths)
+        self.ledger = _ledger(paths, self.guard)
         self.calls = Calls()
         boot_journal = journal.Journal()
         self.engine = Engine(
-            self.ledger, self.calls, boot := boot_journal.boot_id(), this_host(boot), paths
+            self.ledger,
+            self.calls,
+            boot := boot_journal.boot_id(),
+            this_host(boot),
+            paths,
+            self.guard,
         )
         boot_journal.close()
         self.outcomes = effects.Outcomes(self.calls, paths)
-        self.hooks = hook.Watched(paths, Config(), self.engine.node)
+        self.hooks = hook.Watched(paths, Config(), self.engine.node, self.guard)
         self.config = Config()
         self.problems: tuple[configuration.Problem, ...] = ()
         self.last: dict[JobName, Judgement] = {}
@@ -84,7 +92,15 @@ class Daemon:
         rows = {row.name: row for row in self.ledger.jobs()}
         # Sinks and templates are not in the ledger's jobs; they come from where the last
         # configuration was left.
-        self.config = spool.read_compiled(self.paths)
+        if self.guard.found:
+            effects.log(
+                4,
+                f"outcomed died while looking at this: {self.guard.found}; it is tried in a "
+                "process of its own before it is looked at again",
+                messages.WITNESS_GAP,
+                OUTCOMED_REASON="crash",
+            )
+        self.config = _compiled(self.paths, self.guard)
         loaded = configuration.load_isolated(self.paths, last_good=self.config)
         self._say_problems(loaded.problems)
         now = now_usec()
@@ -130,7 +146,8 @@ class Daemon:
     def _catch_up(self, now: Usec) -> None:
         with contextlib.suppress(JournalError):  # without journald there is nothing to wait for
             journal.synchronize()
-        self._past = self.engine.catch_up(now)
+        can_read = self.guard.may_look(PAST, self.engine.rehearse_past)
+        self._past = self.engine.catch_up(now, "" if can_read else DIED)
         self._catch_up_on()
 
     def _catch_up_on(self) -> None:
@@ -138,7 +155,9 @@ class Daemon:
         if self.engine.waits():
             return
         was = self.engine.catching_up
-        next(self._past, None)
+        with self.guard.at(PAST):
+            if next(self._past, self) is self:
+                return
         if was and not self.engine.catching_up and self.engine.gap:
             effects.log(
                 4,
@@ -528,6 +547,7 @@ class Daemon:
     # --- telling ------------------------------------------------------------------------------
 
     def _commit_and_tell(self) -> None:
+        self._say_left_out()
         turn = self.engine.turn
         if turn.is_empty or "commit" in self._due:
             return
@@ -567,6 +587,17 @@ class Daemon:
         is_older = before is not None and before.run.id != judgement.run.id
         if judgement.witness != "by-hand" or not is_older:
             self.last[name] = judgement
+
+    def _say_left_out(self) -> None:
+        for what in self.guard.left_out:
+            effects.log(
+                3,
+                f"{what}: outcomed died while looking at this, and so did a process that tried "
+                "it again; left out, what depends on it is unknown",
+                messages.WITNESS_GAP,
+                OUTCOMED_REASON="crash",
+            )
+        self.guard.left_out.clear()
 
     def _say_accepted(self) -> None:
         if self._refused_since:
@@ -704,6 +735,31 @@ class Daemon:
         if refused:
             line += f"; {refused} file{'s' if refused != 1 else ''} refused, see the journal"
         return line
+
+
+def _compiled(paths: Paths, guard: Guard) -> Config:
+    """The configuration that was last in force; an empty one where that is deadly."""
+    what = str(paths.compiled)
+    if not guard.may_look(what, lambda: spool.read_compiled(paths)):
+        return Config()
+    with guard.at(what):
+        return spool.read_compiled(paths)
+
+
+def _ledger(paths: Paths, guard: Guard) -> Ledger:
+    """A ledger that kills whoever opens it is one that cannot be used."""
+    what = str(paths.ledger)
+
+    def read() -> None:
+        with Reader(paths.ledger) as reader:
+            reader.jobs()
+
+    if not guard.may_look(what, read):
+        raise LedgerError(
+            f"{what}: {DIED}", hint="the ledger is left as it is; move it aside to begin a new one"
+        )
+    with guard.at(what):
+        return Ledger(paths.ledger)
 
 
 def _with_unit(job: Job, unit: UnitName) -> Job:

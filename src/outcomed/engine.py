@@ -9,9 +9,11 @@ where it would have to wait, so that no job delays another.
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
@@ -35,6 +37,7 @@ from outcomed import (
 from outcomed.bus import Calls, LogSettings, Watch, check_unit
 from outcomed.errors import BusError, JournalError, RefusedError
 from outcomed.faults import printable
+from outcomed.guard import DIED, Guard, Trial
 from outcomed.ledger import Ledger, Turn
 from outcomed.model import (
     DAY,
@@ -134,13 +137,20 @@ class Engine:
     """All jobs, between the sources below and the ledger above."""
 
     def __init__(
-        self, ledger: Ledger, calls: Calls, boot: BootId, host: Host, paths: Paths
+        self,
+        ledger: Ledger,
+        calls: Calls,
+        boot: BootId,
+        host: Host,
+        paths: Paths,
+        guard: Guard,
     ) -> None:
         self.ledger = ledger
         self.calls = calls
         self.boot = boot
         self.host = host
         self.paths = paths
+        self.guard = guard
         self.node = notify.Node(host=host.hostname, machine_id=host.machine_id)
         self.config = Config()
         self.jobs: dict[JobName, Watched] = {}
@@ -321,20 +331,21 @@ class Engine:
 
     # --- the past -----------------------------------------------------------------------------
 
-    def catch_up(self, now: Usec) -> Iterator[None]:
+    def catch_up(self, now: Usec, gap: str = "") -> Iterator[None]:
         """Read what the journal says about our units since the cursor, a stretch at a time.
 
         To be advanced whenever no examination is under way, so that memory stays flat. A replay
         is a no-op. Each job's newest run waits for the end: until then nobody knows whether it
         is the last one, which is looked at as it is now.
         """
-        self.gap = ""
+        self.gap = gap  # a reason not to read it
         self.caught_up_at = now
         self.catching_up = True
         self._cursors.clear()
         with journal.Journal() as source:
             try:
-                yield from self._read_past(source)
+                if not gap:
+                    yield from self._read_past(source)
             except JournalError as error:  # systemd still has the last run of each unit
                 self.gap = error.fault
         self.look_around(now)
@@ -354,6 +365,13 @@ class Engine:
             if number % STRETCH == 0:
                 self._examine_all()
                 yield
+
+    def rehearse_past(self) -> None:
+        """Read, in a child, what is to be caught up with."""
+        with journal.Journal() as source:
+            begin = self._cursor_time(source)
+            for _ in source.told_since(begin) if begin else ():
+                pass
 
     def _cursor_time(self, source: journal.Journal) -> Usec | None:
         """From when to read on; None at the first start on this node, which has no past."""
@@ -476,8 +494,17 @@ class Engine:
         watched.since = None
         if not moments:
             return
-        with contextlib.suppress(JournalError):  # what the bus said stands
-            for told in self._journal().told_since(min(moments), watched.job.unit):
+        begin, unit = min(moments), watched.job.unit
+        what = f"{watched.job.name}: systemd's entries about it"
+
+        def read() -> None:
+            with journal.Journal() as source:
+                list(source.told_since(begin, unit))
+
+        if not self.guard.may_look(what, read):
+            return  # what the bus said stands
+        with contextlib.suppress(JournalError), self.guard.at(what):
+            for told in self._journal().told_since(begin, unit):
                 self.hear(watched, told)
 
     def _journal(self) -> journal.Journal:
@@ -623,7 +650,7 @@ class Engine:
             yield Wait(time.monotonic() + BUS_PAUSE)
             settings = self._log_settings(watched)
         limit = self._rate_limit(settings)
-        said = output.Output(self._patterns(watched), limit, awaited_steps(watched.job))
+        said = output.Output({}, limit, awaited_steps(watched.job))
         begin = run.started
         if limit is not None and watched.windows is None and begin is not None:
             begin = Usec(begin - limit.interval)  # the first look: what came before counts too
@@ -647,7 +674,10 @@ class Engine:
         later = min((at for at in starts if at is not None and at > run.started), default=None)
         own = (run.started, later)
         try:
-            yield from self._scan(source, said, open_run, run.unit, begin, own, words=words)
+            if not (
+                yield from self._scan(watched, source, said, open_run, begin, own, words=words)
+            ):
+                return said, Completeness(DIED)
             if said.dropped:
                 fault = fault or f"journald dropped {said.dropped} messages of this run"
             if reads_output(watched.job):
@@ -667,32 +697,50 @@ class Engine:
 
     def _scan(
         self,
+        watched: Watched,
         source: journal.Journal,
         said: output.Output,
         open_run: Open,
-        unit: UnitName,
         begin: Usec,
         own: tuple[Usec, Usec | None],
         *,
         words: bool,
-    ) -> Steps:
-        invocations = [one.invocation for one in open_run.attempts if one.invocation is not None]
-        items = source.lines(unit, invocations, begin, own, words=words)
-        turn_ends = time.monotonic() + SLICE
-        for item in items:
-            if isinstance(item, journal.Halt):
-                ended = open_run.last.ended
-                said.halted |= own[0] <= item.at and (ended is None or item.at <= ended)
-            else:
-                take_item(said, item)
-            if isinstance(item, journal.Line) and not item.own and item.at >= own[0]:
-                said.next_run = said.next_run or item.at
-            if time.monotonic() >= turn_ends:
-                if source is self.journal:
-                    # Others have their turn now, and must not seek in what is being read here.
-                    self.journal = journal.Journal()
-                yield None
-                turn_ends = time.monotonic() + SLICE
+    ) -> Generator[Wait | None, None, bool]:
+        """Read the output; False where that must not be done."""
+        job, ended = watched.job, open_run.last.ended
+        ids = [one.invocation for one in open_run.attempts if one.invocation is not None]
+        what = f"{job.name}: its output"
+
+        def rehearse() -> None:
+            trial = output.Output(compile_patterns(job), said.limit, said.awaited)
+            with journal.Journal(source.namespace) as again:
+                take_items(trial, again.lines(job.unit, ids, begin, own, words=words), own, ended)
+
+        if not (yield from self._may_look(what, rehearse)):
+            return False
+        with self.guard.at(what):
+            said.patterns = self._patterns(watched)
+        items = source.lines(job.unit, ids, begin, own, words=words)
+        while True:
+            with self.guard.at(what):
+                is_all = take_items(said, items, own, ended, time.monotonic() + SLICE)
+            if is_all:
+                return True
+            if source is self.journal:
+                # Others have their turn now, and must not seek in what is being read here.
+                self.journal = journal.Journal()
+            yield None
+
+    def _may_look(
+        self, what: str, look: Callable[[], object]
+    ) -> Generator[Wait | None, None, bool]:
+        """What a daemon died at is tried in a child first; the others go on meanwhile."""
+        if not self.guard.is_suspect(what):
+            return True
+        trial = Trial(look)
+        while not trial.is_over:
+            yield Wait(trial.until, fileno=trial.fileno())
+        return self.guard.judge(what, trial)
 
     def _patterns(self, watched: Watched) -> dict[str, Callable[[bytes], bool]]:
         if watched.patterns is None:
@@ -800,30 +848,17 @@ class Engine:
             for index, rule in enumerate(job.outcome)
             if not proof or isinstance(rule, Artifact | Command)
         }
-        asked = self._for_the_check(wanted, run)
+        asked = yield from self._for_the_check(job, wanted, run)
         for label, rule in wanted.items():
             if label in asked:
                 continue
-            match rule:
-                case Artifact():
-                    since = rules.counts_from(rule, window)
-                    seen = probes.look(rule, run.unit, self.host, since)
-                    findings[label] = rules.artifact(rule, label, seen, window, None)
-                case Duration():
-                    findings[label] = rules.duration(rule, label, run, window.past)
-                case Report():
-                    findings[label] = rules.report(
-                        rule, label, said.report, said.faults, completeness
-                    )
-                case Journal():
-                    line = said.matched.get(label)
-                    findings[label] = rules.journal(rule, label, line, completeness)
-                case model.Steps():
-                    findings[label] = rules.steps(rule, label, said.steps, completeness)
-                case Command():
-                    pass  # never looked at here
-                case _ as never:
-                    assert_never(never)
+            what = f"{job.name}: {label}"
+            look = functools.partial(self._look_here, rule, label, run, window, said, completeness)
+            if not (yield from self._may_look(what, look)):
+                findings[label] = Finding(label, Held.UNKNOWN, DIED, {})
+                continue
+            with self.guard.at(what):
+                findings[label] = look()
         if asked:
             findings |= yield from self._ask_check(watched, run, window, asked)
         findings = self._of_this_run(watched, open_run, run, wanted, findings)
@@ -832,7 +867,22 @@ class Engine:
             found = [rules.seen_late(finding, window, now_usec()) for finding in found]
         return tuple(found)
 
-    def _for_the_check(self, wanted: dict[str, Rule], run: Run) -> dict[str, Artifact | Command]:
+    def _for_the_check(
+        self, job: Job, wanted: dict[str, Rule], run: Run
+    ) -> Generator[Wait | None, None, dict[str, Artifact | Command]]:
+        """Sort out what the check unit looks at; all of it, if to find that out is deadly."""
+        what = f"{job.name}: where its artifacts lie"
+        sort = functools.partial(self._foreign, wanted, run)
+        if not (yield from self._may_look(what, sort)):
+            return {
+                label: rule
+                for label, rule in wanted.items()
+                if isinstance(rule, Artifact | Command)
+            }
+        with self.guard.at(what):
+            return sort()
+
+    def _foreign(self, wanted: dict[str, Rule], run: Run) -> dict[str, Artifact | Command]:
         """What is foreign, slow or costly; and the artifact that such a command is handed."""
         asked: dict[str, Artifact | Command] = {}
         artifacts = [label for label, rule in wanted.items() if isinstance(rule, Artifact)]
@@ -874,6 +924,33 @@ class Engine:
             else findings[label]
             for label, rule in wanted.items()
         }
+
+    def _look_here(
+        self,
+        rule: Rule,
+        label: str,
+        run: Run,
+        window: rules.Window,
+        said: output.Output,
+        completeness: Completeness,
+    ) -> Finding:
+        """What one rule says that the check unit need not look at."""
+        match rule:
+            case Artifact():
+                seen = probes.look(rule, run.unit, self.host, rules.counts_from(rule, window))
+                return rules.artifact(rule, label, seen, window, None)
+            case Duration():
+                return rules.duration(rule, label, run, window.past)
+            case Report():
+                return rules.report(rule, label, said.report, said.faults, completeness)
+            case Journal():
+                return rules.journal(rule, label, said.matched.get(label), completeness)
+            case model.Steps():
+                return rules.steps(rule, label, said.steps, completeness)
+            case Command():
+                raise AssertionError("a command is never looked at here")
+            case _ as never:
+                assert_never(never)
 
     def _window(self, watched: Watched, run: Run, *, proof: bool) -> rules.Window:
         started = run.started or now_usec()
@@ -1080,6 +1157,26 @@ def monotonic_usec() -> Usec:
 
 def _is_over(seen: Seen) -> bool:
     return tracker.phase(seen.active, seen.sub) is Phase.ENDED
+
+
+def take_items(
+    said: output.Output,
+    items: Iterable[journal.Item],
+    own: tuple[Usec, Usec | None],
+    ended: Usec | None,
+    until: float = math.inf,
+) -> bool:
+    """Feed journal entries into the scan, until then. Returns whether that was all."""
+    for item in items:
+        if isinstance(item, journal.Halt):
+            said.halted |= own[0] <= item.at and (ended is None or item.at <= ended)
+        else:
+            take_item(said, item)
+        if isinstance(item, journal.Line) and not item.own and item.at >= own[0]:
+            said.next_run = said.next_run or item.at
+        if time.monotonic() >= until:
+            return False
+    return True
 
 
 def take_item(said: output.Output, item: journal.Line | journal.Drop | journal.Word) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import sys
 import time
@@ -29,6 +30,7 @@ from outcomed.errors import (
     OutcomedError,
 )
 from outcomed.faults import printable
+from outcomed.guard import Guard
 from outcomed.model import (
     BootId,
     Config,
@@ -81,8 +83,11 @@ class Marker(Record, frozen=True):
 class Watched:
     """The daemon's side: units that hooks alerted about, until each ends well again."""
 
-    def __init__(self, paths: Paths, config: Config, node: notify.Node) -> None:
+    def __init__(
+        self, paths: Paths, config: Config, node: notify.Node, guard: Guard | None = None
+    ) -> None:
         self._paths = paths
+        self._guard = guard
         self._node = node
         self.config = config
         self._markers: dict[UnitName, Marker] = {}
@@ -94,7 +99,7 @@ class Watched:
 
     def refresh(self) -> list[UnitName]:
         """Read the markers again. Returns the units that are new."""
-        found = {marker.unit: marker for marker in _markers(self._paths)}
+        found = {marker.unit: marker for marker in _markers(self._paths, self._guard)}
         new = [unit for unit in found if unit not in self._markers]
         self._markers = found
         return new
@@ -359,16 +364,25 @@ def _incident_is_open(name: JobName, paths: Paths) -> bool:
     return bool(state.get("incident"))
 
 
-def _markers(paths: Paths) -> list[Marker]:
+def _markers(paths: Paths, guard: Guard | None = None) -> list[Marker]:
     found = []
     for entry in os.scandir(paths.requests):
         if entry.name.startswith(".") or not entry.name.endswith(_SUFFIX):
             continue
-        with contextlib.suppress(FileNotFoundError, spool.SpoolError):
-            marker = spool.read_as(Path(entry.path), Marker)
-            if entry.name == f"{marker.unit}{_SUFFIX}":  # else it is damaged, or no unit at all
-                found.append(marker)
+        if guard is None:
+            found += _marker(entry.path)
+        elif guard.may_look(entry.path, functools.partial(_marker, entry.path)):
+            with guard.at(entry.path):
+                found += _marker(entry.path)
     return found
+
+
+def _marker(path: str) -> list[Marker]:
+    with contextlib.suppress(FileNotFoundError, spool.SpoolError):
+        marker = spool.read_as(Path(path), Marker)
+        if Path(path).name == f"{marker.unit}{_SUFFIX}":  # else it is damaged, or no unit at all
+            return [marker]
+    return []
 
 
 def _marker_path(unit: UnitName, paths: Paths) -> Path:

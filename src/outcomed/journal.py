@@ -98,7 +98,7 @@ class Journal:
     """The journal, opened when it is needed. Holds files open, so it is closed when idle."""
 
     def __init__(self, namespace: str = "") -> None:
-        self._namespace = namespace
+        self.namespace = namespace
         self._reader: Any = None
 
     def __enter__(self) -> Self:
@@ -122,8 +122,8 @@ class Journal:
         try:
             if self._reader is None:
                 self._reader = (
-                    _reader._Reader(namespace=self._namespace)
-                    if self._namespace
+                    _reader._Reader(namespace=self.namespace)
+                    if self.namespace
                     else _reader._Reader(flags=_reader.LOCAL_ONLY | _reader.SYSTEM)
                 )
                 self._reader.fileno()  # sets up the watch that process() reads

@@ -17,6 +17,8 @@ class Sizes:
     starts: int
     recorded: int  # runs in the ledger
     calls: int  # of outcomectl status
+    burst: int  # runs
+    burst_seconds: float
 
     def with_idle(self, minutes: float) -> Self:
         return replace(self, idle=minutes * 60)
@@ -34,6 +36,8 @@ FULL = Sizes(
     starts=5,
     recorded=1_000_000,
     calls=50,
+    burst=1000,
+    burst_seconds=10,
 )
 QUICK = Sizes(
     alerts=2,
@@ -47,4 +51,6 @@ QUICK = Sizes(
     starts=1,
     recorded=2000,
     calls=3,
+    burst=30,
+    burst_seconds=1,
 )

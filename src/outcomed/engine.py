@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
@@ -25,6 +24,7 @@ from outcomed import (
     checks,
     commands,
     journal,
+    listening,
     model,
     notify,
     orders,
@@ -546,7 +546,7 @@ class Engine:
             findings = yield from self._look(
                 watched, job, open_run, run, said, completeness, proof=False
             )
-        depends = reads_output(job)
+        depends = listening.reads_output(job)
         weighed = verdicts.weigh(
             job, run, findings, already=already, unheard=completeness.reason if depends else ""
         )
@@ -646,11 +646,11 @@ class Engine:
         self, watched: Watched, open_run: Open, run: Run, fault: str
     ) -> Generator[Wait | None, None, tuple[output.Output, Completeness]]:
         settings = self._log_settings(watched)
-        if settings is None and reads_output(watched.job):
+        if settings is None and listening.reads_output(watched.job):
             yield Wait(time.monotonic() + BUS_PAUSE)
             settings = self._log_settings(watched)
         limit = self._rate_limit(settings)
-        said = output.Output({}, limit, awaited_steps(watched.job))
+        said = output.Output({}, limit, listening.awaited_steps(watched.job))
         begin = run.started
         if limit is not None and watched.windows is None and begin is not None:
             begin = Usec(begin - limit.interval)  # the first look: what came before counts too
@@ -666,7 +666,7 @@ class Engine:
             source = journal.Journal(namespace)
         # Of a run that is read back, PID 1's entries are how it was found; only the last may have
         # been shown by systemd alone.
-        words = reads_output(watched.job) and not namespace
+        words = listening.reads_output(watched.job) and not namespace
         words = words and (
             not self._is_past(open_run) or watched.track.runs[-1].key == open_run.key
         )
@@ -680,7 +680,7 @@ class Engine:
                 return said, Completeness(DIED)
             if said.dropped:
                 fault = fault or f"journald dropped {said.dropped} messages of this run"
-            if reads_output(watched.job):
+            if listening.reads_output(watched.job):
                 fault = fault or self._incomplete(said, settings)
                 fault = fault or self._lost(source, said, run.started, namespace, words=words)
         except JournalError as error:
@@ -712,9 +712,11 @@ class Engine:
         what = f"{job.name}: its output"
 
         def rehearse() -> None:
-            trial = output.Output(compile_patterns(job), said.limit, said.awaited)
+            trial = output.Output(listening.compile_patterns(job), said.limit, said.awaited)
             with journal.Journal(source.namespace) as again:
-                take_items(trial, again.lines(job.unit, ids, begin, own, words=words), own, ended)
+                listening.take_items(
+                    trial, again.lines(job.unit, ids, begin, own, words=words), own, ended
+                )
 
         if not (yield from self._may_look(what, rehearse)):
             return False
@@ -723,7 +725,7 @@ class Engine:
         items = source.lines(job.unit, ids, begin, own, words=words)
         while True:
             with self.guard.at(what):
-                is_all = take_items(said, items, own, ended, time.monotonic() + SLICE)
+                is_all = listening.take_items(said, items, own, ended, time.monotonic() + SLICE)
             if is_all:
                 return True
             if source is self.journal:
@@ -744,11 +746,11 @@ class Engine:
 
     def _patterns(self, watched: Watched) -> dict[str, Callable[[bytes], bool]]:
         if watched.patterns is None:
-            watched.patterns = compile_patterns(watched.job)
+            watched.patterns = listening.compile_patterns(watched.job)
         return watched.patterns
 
     def _log_settings(self, watched: Watched) -> LogSettings | None:
-        if watched.log is None and reads_output(watched.job):
+        if watched.log is None and listening.reads_output(watched.job):
             try:
                 settings = self.calls.log_settings(watched.job.unit)
             except BusError:
@@ -794,7 +796,9 @@ class Engine:
             return "the unit's settings for its output are not known"
         if said.limit_reached:
             return f"{said.lines} lines reached journald's rate limit, more may have been dropped"
-        return incomplete_by_settings(settings, self._journald_settings(settings.namespace))
+        return listening.incomplete_by_settings(
+            settings, self._journald_settings(settings.namespace)
+        )
 
     def _lost(
         self,
@@ -1157,103 +1161,6 @@ def monotonic_usec() -> Usec:
 
 def _is_over(seen: Seen) -> bool:
     return tracker.phase(seen.active, seen.sub) is Phase.ENDED
-
-
-def take_items(
-    said: output.Output,
-    items: Iterable[journal.Item],
-    own: tuple[Usec, Usec | None],
-    ended: Usec | None,
-    until: float = math.inf,
-) -> bool:
-    """Feed journal entries into the scan, until then. Returns whether that was all."""
-    for item in items:
-        if isinstance(item, journal.Halt):
-            said.halted |= own[0] <= item.at and (ended is None or item.at <= ended)
-        else:
-            take_item(said, item)
-        if isinstance(item, journal.Line) and not item.own and item.at >= own[0]:
-            said.next_run = said.next_run or item.at
-        if time.monotonic() >= until:
-            return False
-    return True
-
-
-def take_item(said: output.Output, item: journal.Line | journal.Drop | journal.Word) -> None:
-    """Feed one journal entry into the scan."""
-    if isinstance(item, journal.Drop):
-        said.dropped += item.number
-        return
-    if isinstance(item, journal.Word):
-        said.word(item.what, last=item.last)
-        return
-    said.count(item.at, item.priority)
-    if not item.own:
-        return
-    if item.too_long:
-        said.skip_line()
-    elif item.step is not None:
-        said.step(output.decode(item.step))
-    elif item.report is not None:
-        said.take_report(item.report)
-    else:
-        said.line(item.message, streamed=item.streamed)
-
-
-def reads_output(job: Job) -> bool:
-    """Whether a rule's finding depends on what the job printed."""
-    return any(isinstance(rule, Report | Journal | model.Steps) for rule in job.outcome) or any(
-        way.journal is not None for way in job.already_done
-    )
-
-
-def awaited_steps(job: Job) -> tuple[tuple[str, ...], ...]:
-    return tuple(rule.names for rule in job.outcome if isinstance(rule, model.Steps))
-
-
-def compile_patterns(job: Job) -> dict[str, Callable[[bytes], bool]]:
-    """The job's patterns by the name of what they belong to. RE2 is loaded for these alone."""
-    texts = {
-        f"already_done[{index}]": way.journal
-        for index, way in enumerate(job.already_done)
-        if way.journal is not None
-    }
-    for index, rule in enumerate(job.outcome):
-        if isinstance(rule, Journal):
-            texts[rules.name(index, rule)] = rule.never or rule.expect or ""
-    if not texts:
-        return {}
-    from outcomed.patterns import compile_pattern
-
-    return {name: compile_pattern(text).search for name, text in texts.items()}
-
-
-_TO_JOURNAL = frozenset({"journal", "journal+console", "kmsg", "kmsg+console"})
-_LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info")  # and debug
-
-
-def incomplete_by_settings(settings: LogSettings, journald: journal.JournaldSettings) -> str:
-    """What in the configuration keeps lines from the journal; empty if nothing does."""
-    if 0 <= settings.level_max < 7:
-        return "LogLevelMax= of the unit keeps lines from the journal"
-    if settings.has_filters:
-        return "LogFilterPatterns= of the unit keeps lines from the journal"
-    if where := _elsewhere(settings):
-        return f"{where}, not to the journal"
-    if journald.storage == "none":
-        return "journald keeps nothing (Storage=none)"
-    if journald.max_level_store in (*_LEVELS, *map(str, range(len(_LEVELS)))):
-        return f"journald keeps nothing below {journald.max_level_store} (MaxLevelStore=)"
-    return ""
-
-
-def _elsewhere(settings: LogSettings) -> str:
-    """Which of a unit's outputs goes where the journal does not hear it."""
-    if settings.stdout not in _TO_JOURNAL:
-        return f"its output goes to {settings.stdout} (StandardOutput=)"
-    if settings.stderr not in _TO_JOURNAL and settings.stderr != "inherit":
-        return f"its errors go to {settings.stderr} (StandardError=)"
-    return ""
 
 
 def encode_state(watched: Watched, judgement: Judgement | None, under_way: Run | None) -> bytes:

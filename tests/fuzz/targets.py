@@ -702,7 +702,7 @@ def parse_export(data: bytes) -> dict[str, Any]:
 
 
 def fuzz_entry(data: bytes) -> None:
-    from outcomed import engine, journal
+    from outcomed import journal, listening
 
     fields = parse_export(data)
     at = Usec(journal._number(fields.get("__REALTIME_TIMESTAMP"), 5))
@@ -716,8 +716,8 @@ def fuzz_entry(data: bytes) -> None:
     said = output.Output(SEARCHES, output.RateLimit(3, Usec(5)))
     line = journal._line(at, fields, frozenset([INVOCATION.encode()]), (Usec(0), None))
     assert 0 <= line.priority < 10**18
-    engine.take_item(said, line)
-    engine.take_item(said, journal.Drop(journal._number(fields.get("N_DROPPED"), 1)))
+    listening.take_item(said, line)
+    listening.take_item(said, journal.Drop(journal._number(fields.get("N_DROPPED"), 1)))
     is_bounded(said)
 
 

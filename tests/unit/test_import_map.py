@@ -41,7 +41,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "delivery": ("delivery", "sinks"),
     "check": ("check", "children"),
     "hook": ("hook",),
-    "daemon": ("daemon", "engine", "effects", "refused"),
+    "daemon": ("daemon", "engine", "listening", "effects", "refused"),
     "ctl": ("ctl.",),
 }
 

@@ -5,11 +5,13 @@ each entry that has data has to have its block, and each block has to be complet
 compressed stream in them, and the `\\.` behind the rows. Offsets are not needed, which a dump that
 was written to a pipe does not have; where they are, they have to be right.
 
-The format has no checksum of its own. Without compression a changed bit in the data is not seen.
+The format has no checksum of its own. A changed bit in a name or in SQL is not seen, nor, without
+compression, one in the data.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -29,6 +31,10 @@ _COMPRESSIONS = {0: None, 1: "zlib", 2: "lz4", 3: "zstd"}
 _OFFSET_NOT_SET, _OFFSET_SET, _NO_DATA = 1, 2, 3
 _DATA, _LARGE_OBJECTS = 1, 3
 _NAME_LIMIT = 1024 * 1024
+_SETTINGS = {
+    b"ENCODING": re.compile(rb"SET client_encoding = '[A-Za-z0-9_-]+';\n"),
+    b"STDSTRINGS": re.compile(rb"SET standard_conforming_strings = '(?:on|off)';\n"),
+}
 _ROWS_END = b"\\.\n\n\n"
 
 
@@ -173,8 +179,15 @@ class _Walk:
         value = int.from_bytes(piece[1:], "little")
         return -value if piece[0] else value
 
-    def _string(self) -> bytes | None:
+    def _size(self) -> int:
+        """Of a string; there is none where it is -1."""
         size = self._int()
+        if size < -1:
+            raise self._damaged("the length of a string is none")
+        return size
+
+    def _string(self) -> bytes | None:
+        size = self._size()
         if size < 0:
             return None
         if size > _NAME_LIMIT:
@@ -184,7 +197,7 @@ class _Walk:
     def _skip_strings(self, count: int) -> None:
         """Definitions may be of any length."""
         for _ in range(count):
-            size = self._int()
+            size = self._size()
             if size > 0 and not self._cursor.skip(size):
                 raise self._ends_early()
 
@@ -232,7 +245,8 @@ class _Walk:
         tag, kind = self._string() or b"", self._string()
         if has_data not in (0, 1) or not 1 <= self._int() <= 4:
             raise self._damaged("the section of an entry cannot be")
-        self._skip_strings(2)  # to create, and to drop it
+        self._definition(kind)
+        self._skip_strings(1)  # to drop it
         copy = self._take_copy()
         namespace = self._string()
         self._skip_strings(2 if self._version >= (1, 14) else 1)  # tablespace, access method
@@ -251,9 +265,16 @@ class _Walk:
             name = "the large objects" if is_large_objects else name
             self._pending[number] = _Entry(name, offset, is_large_objects, copy)
 
+    def _definition(self, kind: bytes | None) -> None:
+        setting = _SETTINGS.get(kind or b"")
+        if setting is None:
+            self._skip_strings(1)
+        elif not setting.fullmatch(self._string() or b""):
+            raise self._damaged("a setting that pg_restore does not understand")
+
     def _take_copy(self) -> bool:
         """Whether rows follow a COPY; of a very wide table, it may be a long one."""
-        size = self._int()
+        size = self._size()
         if size <= 0:
             return False
         begin = self._take(min(size, 5))

@@ -19,6 +19,7 @@ class Sizes:
     calls: int  # of outcomectl status
     burst: int  # runs
     burst_seconds: float
+    artifact: int  # megabytes of text that artifacts are made of
 
     def with_idle(self, minutes: float) -> Self:
         return replace(self, idle=minutes * 60)
@@ -38,6 +39,7 @@ FULL = Sizes(
     calls=50,
     burst=1000,
     burst_seconds=10,
+    artifact=256,
 )
 QUICK = Sizes(
     alerts=2,
@@ -53,4 +55,5 @@ QUICK = Sizes(
     calls=3,
     burst=30,
     burst_seconds=1,
+    artifact=8,
 )

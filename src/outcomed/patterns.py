@@ -31,7 +31,10 @@ class Pattern:
             return self._utf8.search(line) is not None
         # In UTF-8 mode `.` does not match a stray byte, and `ERROR.*full` would be missed.
         if self._bytewise is None:
-            self._bytewise = _compile(self.text, "LATIN1")
+            try:
+                self._bytewise = _compile(self.text, "LATIN1")
+            except ValueError:  # it names a character that is no byte, as \x{100} does
+                self._bytewise = self._utf8
         return self._bytewise.search(line) is not None
 
     def __repr__(self) -> str:

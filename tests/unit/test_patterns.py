@@ -84,3 +84,10 @@ def test_a_poisonous_pattern_holds_nobody_up_at_the_longest_line_that_is_searche
         begin = time.process_time()
         search(line)
         assert time.process_time() - begin < 1
+
+
+def test_a_character_that_is_no_byte_is_looked_for_in_lines_that_are_not_utf_8_too() -> None:
+    search = patterns.compile_pattern(r"\x{100}|b$").search
+    assert search("Ā".encode())
+    assert search(b"\xff b")
+    assert not search(b"\xff c")

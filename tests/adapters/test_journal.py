@@ -15,7 +15,7 @@ pytest.importorskip("systemd", reason="runs on a node: make check")
 
 from outcomed import entry, journal
 from outcomed.errors import JournalError
-from outcomed.journal import Drop, Journal, Line, Synchronizing
+from outcomed.journal import Drop, Halt, Journal, Line, Synchronizing
 from outcomed.model import InvocationId, UnitName, Usec
 from outcomed.tracker import What
 
@@ -427,4 +427,4 @@ def test_journalds_settings_are_those_in_force() -> None:
 def test_an_id_that_nobody_has_has_no_lines(begin: Usec) -> None:
     with Journal() as source:
         found = source.lines(new_unit(), [InvocationId("f" * 32)], begin, (begin, None))
-        assert list(found) == []
+        assert [one for one in found if not isinstance(one, Halt)] == []  # of other tests

@@ -6,9 +6,10 @@ enough.
 """
 
 from tests.nodes.build import build_deb
-from tests.nodes.node import CommandFailedError, Node, User, wait_for
+from tests.nodes.node import Node
 from tests.nodes.receiver import Receiver, Request
 from tests.nodes.root import cache_dir, overlay_run, root_layers
+from tests.nodes.words import CommandFailedError, User, wait_for
 
 __all__ = [
     "CommandFailedError",

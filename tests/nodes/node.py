@@ -11,9 +11,7 @@ cgroup, is removed by the next node.
 
 import contextlib
 import fcntl
-import json
 import os
-import pwd
 import secrets
 import select
 import shutil
@@ -21,18 +19,23 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from tests.nodes.receiver import Receiver
 from tests.nodes.root import APT, cache_dir, locked, overlay_options, overlay_run, root_layers
-
-T = TypeVar("T")
+from tests.nodes.words import (
+    BootFailedError,
+    CommandFailedError,
+    Words,
+    as_bytes,
+    as_text,
+    plain_environment,
+    words,
+)
 
 BOOT_TIMEOUT = 60.0
-POLL = 0.02
 REBOOT_WANTED = 133  # nspawn's answer, with --keep-unit, to a node that reboots
 POWEROFF = signal.SIGRTMIN + 4
 
@@ -51,30 +54,7 @@ exec "$@"
 """
 
 
-class CommandFailedError(Exception):
-    """A command on a node ended badly; the message has all that it said."""
-
-    def __init__(self, result: subprocess.CompletedProcess[str]) -> None:
-        self.result = result
-        command = result.args[-1] if isinstance(result.args, list) else result.args
-        super().__init__(
-            f"{command!r} ended with {result.returncode}:\n{result.stdout}{result.stderr}"
-        )
-
-
-class BootFailedError(Exception):
-    """A node did not come up; the message has the end of its console."""
-
-
-@dataclass(frozen=True)
-class User:
-    """Somebody without privileges on a node."""
-
-    name: str
-    uid: int
-
-
-class Node:
+class Node(Words):
     """One machine.
 
     `root` is a layer of `tests.nodes.root`; `deb` is installed before the boot, from a cached
@@ -107,7 +87,7 @@ class Node:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:
             self._lowers = root_layers(self.root, deb=self._deb)
-            self.directory = _claim_directory(undo)
+            self.directory = claim_directory(undo)
             self._upper = self.directory / "upper"
             self._upper.mkdir()
             undo.callback(self._kill)
@@ -210,24 +190,23 @@ class Node:
         check: bool = True,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-        stdin: str | None = None,
+        stdin: str | bytes | None = None,
         cwd: str = "/",
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command (a string by the shell) outside of any unit, as root or `user`."""
         if self._leader is None:
-            argv = [*_plain_environment(env), *_words(command)]
-            result = overlay_run(self._lowers, self._upper, argv, text=stdin)
+            argv = [*plain_environment(env), *words(command)]
+            result = overlay_run(self._lowers, self._upper, argv, text=as_bytes(stdin).decode())
         else:
-            result = subprocess.run(
-                self.command_line(command, env=env, user=user, cwd=cwd),
-                input=stdin,
-                stdin=None if stdin is not None else subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout,
-                check=False,
+            result = as_text(
+                subprocess.run(
+                    self.command_line(command, env=env, user=user, cwd=cwd),
+                    input=as_bytes(stdin),
+                    capture_output=True,
+                    timeout=timeout,
+                    check=False,
+                )
             )
         if check and result.returncode != 0:
             raise CommandFailedError(result)
@@ -249,52 +228,13 @@ class Node:
         self._resources.callback(_reap, process)
         return process
 
-    def systemctl(
-        self, *arguments: str, check: bool = True, user: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """With `user`, of that user's own manager."""
-        return self.run(
-            ["systemctl", *(["--user"] if user else []), "--no-pager", *arguments],
-            check=check,
-            user=user,
-        )
-
-    def show(self, unit: str, *properties: str, user: str | None = None) -> dict[str, str]:
-        """Properties of a unit, or all that `systemctl show` has."""
-        wanted = [f"--property={','.join(properties)}"] if properties else []
-        shown = self.systemctl("show", unit, *wanted, user=user).stdout
-        return dict(line.partition("=")[::2] for line in shown.splitlines())
-
-    def journal(self, *arguments: str, sync: bool = True) -> list[dict[str, Any]]:
-        """The entries that `journalctl` finds, after journald wrote what it had received."""
-        if sync:
-            self.run(["journalctl", "--sync"])
-        found = self.run(["journalctl", "--output=json", "--all", "--no-pager", *arguments])
-        return [json.loads(line) for line in found.stdout.splitlines()]
-
     # Files
 
-    def write(self, path: str, text: str | bytes, mode: int = 0o644) -> None:
-        """Write a file aside and rename it, with the directories it needs. Owned by root."""
-        data = text.encode() if isinstance(text, str) else text
-        script = (
-            'mkdir -p "${1%/*}/" && cat > "$1.new" && chmod "$2" "$1.new" && mv -T "$1.new" "$1"'
-        )
-        argv = ["sh", "-c", script, "sh", path, f"{mode:o}"]
-        if self._leader is None:
-            self.run(argv, stdin=data.decode())
-            return
-        result = subprocess.run(
-            self.command_line(argv), input=data, capture_output=True, check=False, timeout=60
-        )
-        if result.returncode != 0:
-            raise OSError(f"{self.name}:{path}: {result.stderr.decode(errors='replace')}")
-
-    def read(self, path: str) -> str:
-        return self.run(["cat", "--", path]).stdout
-
-    def exists(self, path: str) -> bool:
-        return self.run(["test", "-e", path], check=False).returncode == 0
+    def content(self, path: str) -> bytes | None:
+        try:
+            return self.path(path).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def path(self, path: str) -> Path:
         """The host's way to a file of a running node, for reading it without starting a process
@@ -304,31 +244,13 @@ class Node:
         """
         return Path(f"/proc/{self.leader}/root") / PurePosixPath(path).relative_to("/")
 
-    def units(self, files: Mapping[str, str], *, user: str | None = None) -> None:
-        """Write unit files by name, and reload."""
-        for name, text in files.items():
-            self.write(f"/etc/systemd/{'user' if user else 'system'}/{name}", text)
-        self.systemctl("daemon-reload", user=user)
-
     # Machines
 
     def install(self, deb: Path) -> None:
         """Install a package as an administrator does, with apt; it has no network here."""
-        self.write(f"/var/tmp/{deb.name}", b"")
         target = f"/var/tmp/{deb.name}"
-        with deb.open("rb") as package:
-            subprocess.run(
-                self.command_line(["sh", "-c", f"cat > {target}"]), stdin=package, check=True
-            )
+        self.write(target, deb.read_bytes())
         self.run(f"{APT} install {target}; e=$?; rm -f {target}; exit $e", timeout=300)
-
-    def user(self, name: str = "somebody", *, manager: bool = True) -> User:
-        """Make an unprivileged user, by default with a running user manager."""
-        self.run(["useradd", "--create-home", "--shell", "/bin/sh", name])
-        uid = int(self.run(["id", "-u", name]).stdout)
-        if manager:
-            self.systemctl("start", f"user@{uid}.service")
-        return User(name, uid)
 
     def receiver(self, port: int = 8080) -> Receiver:
         """An HTTP receiver on the node's loopback; the same one for the same port."""
@@ -337,15 +259,6 @@ class Node:
             if self._leader is not None:
                 self._receivers[port].attach(self._leader)
         return self._receivers[port]
-
-    def wait_for(
-        self, predicate: Callable[[], T | None], timeout: float = 10, what: str = "what was awaited"
-    ) -> T:
-        """`wait_for`, with the node's last words if it comes to nothing."""
-        try:
-            return wait_for(predicate, timeout, what)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{self.last_words()}") from None
 
     def last_words(self, lines: int = 60) -> str:
         """The end of the journal, for the report of a test that failed."""
@@ -409,34 +322,12 @@ class Node:
     ) -> list[str]:
         leader = self.leader
         namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
-        become: list[str] = []
-        who: dict[str, str] = {}
-        if user is not None and user != "root":
-            account = self._account(user)
-            ids = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--init-groups"]
-            become = ["setpriv", *ids]
-            who = {
-                "HOME": account.pw_dir,
-                "USER": user,
-                "LOGNAME": user,
-                "XDG_RUNTIME_DIR": f"/run/user/{account.pw_uid}",
-            }
         return [
             *["nsenter", f"--target={leader}", *namespaces, f"--root=/proc/{leader}/root", "--wd"],
             # What outlives a time-out would otherwise stay behind in the node.
-            *["setpriv", "--pdeathsig", "KILL", *become],
-            *_plain_environment(who | dict(env or {})),
-            *(["env", "-C", cwd] if cwd != "/" else []),
-            *_words(command),
+            *["setpriv", "--pdeathsig", "KILL"],
+            *self._words(command, env, user, cwd),
         ]
-
-    def _account(self, user: str) -> pwd.struct_passwd:
-        for line in self.path("/etc/passwd").read_text().splitlines():
-            name, password, uid, gid, gecos, home, shell = line.split(":")
-            if name == user:
-                fields = (name, password, int(uid), int(gid), gecos, home, shell)
-                return pwd.struct_passwd(fields)
-        raise LookupError(f"{self.name} has no user {user}")
 
     def _wait_until_off(self, timeout: float) -> int:
         assert self._nspawn is not None
@@ -465,35 +356,6 @@ class Node:
         _remove_cgroup(self._cgroup)
 
 
-def wait_for(
-    predicate: Callable[[], T | None], timeout: float = 10, what: str = "what was awaited"
-) -> T:
-    """The predicate's first answer that is true; for what sends no event."""
-    deadline = time.monotonic() + timeout
-    while True:
-        answer = predicate()
-        if answer:
-            return answer
-        if time.monotonic() >= deadline:
-            raise TimeoutError(f"{what}: not within {timeout} s; the last answer was {answer!r}")
-        time.sleep(POLL)
-
-
-def _words(command: str | Sequence[str]) -> list[str]:
-    return ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-
-
-def _plain_environment(env: Mapping[str, str] | None) -> list[str]:
-    plain = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": "/root",
-        "USER": "root",
-        "LOGNAME": "root",
-    }
-    return ["env", "-i", *(f"{key}={value}" for key, value in (plain | dict(env or {})).items())]
-
-
 @contextlib.contextmanager
 def _notify_socket(name: str) -> Iterator[tuple[str, socket.socket]]:
     # An abstract name: a path in the cache directory may be too long for a socket's.
@@ -503,8 +365,8 @@ def _notify_socket(name: str) -> Iterator[tuple[str, socket.socket]]:
         yield f"@{address}", notify
 
 
-def _claim_directory(undo: contextlib.ExitStack) -> Path:
-    """A directory of this node's own, locked for as long as it is; unlocked ones are swept."""
+def claim_directory(undo: contextlib.ExitStack) -> Path:
+    """A directory of this machine's own, locked for as long as it is; unlocked ones are swept."""
     nodes = cache_dir() / "nodes"
     nodes.mkdir(exist_ok=True)
     directory = nodes / secrets.token_hex(6)

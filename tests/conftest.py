@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.nodes import Node, build_deb
+from tests.nodes import Machine, Node, build_deb
 
 NODE_DIRECTORIES = ("scenarios", "package")
 
@@ -42,7 +42,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-NODES: pytest.StashKey[list[Node]] = pytest.StashKey()
+NODES: pytest.StashKey[list[Node | Machine]] = pytest.StashKey()
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def deb() -> Path:
 @pytest.fixture
 def boot(request: pytest.FixtureRequest) -> Iterator[Callable[..., Node]]:
     """Boot a node that ends with the test: `boot()`, `boot("full", deb=deb)`, like `Node`."""
-    nodes: list[Node] = request.node.stash.setdefault(NODES, [])
+    nodes = request.node.stash.setdefault(NODES, [])
 
     def boot_one(*arguments: Any, **options: Any) -> Node:
         node = Node(*arguments, **options)

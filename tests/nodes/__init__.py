@@ -6,6 +6,7 @@ enough.
 """
 
 from tests.nodes.build import build_deb
+from tests.nodes.machine import Machine
 from tests.nodes.node import Node
 from tests.nodes.receiver import Receiver, Request
 from tests.nodes.root import cache_dir, overlay_run, root_layers
@@ -13,6 +14,7 @@ from tests.nodes.words import CommandFailedError, User, wait_for
 
 __all__ = [
     "CommandFailedError",
+    "Machine",
     "Node",
     "Receiver",
     "Request",

@@ -14,6 +14,9 @@ need() {
 need mmdebstrap mmdebstrap
 need systemd-nspawn systemd-container
 need nsenter util-linux
+need qemu-system-x86_64 qemu-system-x86
+need qemu-img qemu-utils
+need mkfs.ext4 e2fsprogs
 need python3 python3
 # python3 without python3-venv has the module, but cannot put pip into what it makes
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"

@@ -1,12 +1,13 @@
 """Make the Debian 13 roots that nodes boot from, once, and keep them.
 
-Three layers, each an overlay on the one below, so that a test says how much it takes for granted:
+Layers, each an overlay on the one below, so that a test says how much it takes for granted:
 
 ``bare``     systemd and a few tools, none of our dependencies, not even Python; what the
              dependencies need is in apt's archive, so that ``apt-get install ./outcomed.deb`` works
              without a network.
 ``runtime``  bare and our dependencies: installing the package takes two seconds. The default.
 ``full``     runtime and what builds and tests: debhelper, lintian, piuparts, pytest, PostgreSQL.
+``machine``  runtime and a kernel, for a virtual machine.
 
 A layer is known by the hash of everything that went into it, is built aside and renamed: a
 half-built one is never used. Everything is mounted in a mount namespace of its own, so nothing
@@ -123,6 +124,16 @@ mkdir -p /etc/postgresql-common/createcluster.conf.d
 printf "start_conf = 'manual'\\n" > /etc/postgresql-common/createcluster.conf
 """
 
+# The kernel alone. It has in it what finds its disk; an initrd, and a udev that loads a module for
+# whatever there is, would be most of the boot of a machine that emulates its processor.
+KERNEL = r"""
+cd /var/tmp
+apt-get -qq download "$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*: linux-/linux-/p')"
+dpkg-deb --extract linux-image-*.deb /
+rm linux-image-*.deb
+depmod "$(ls /usr/lib/modules)"
+"""
+
 APT = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends"
 
 
@@ -152,6 +163,12 @@ LAYERS: Mapping[str, Layer] = {
             f"{QUIET}",
         ),
         Layer("runtime", "bare", RUNTIME_PACKAGES),
+        Layer(
+            "machine",
+            "runtime",
+            ("kmod",),
+            after=KERNEL,
+        ),
         Layer(
             "full",
             "runtime",
@@ -357,7 +374,7 @@ def _package_layer(name: str, lowers: Sequence[Path], deb: Path) -> Path:
         if target.is_dir():
             os.utime(target)
             return target
-        _forget_unused(packages)
+        forget_unused(packages)
         with built_aside(target) as aside:
             (aside / "outcomed.deb").write_bytes(deb.read_bytes())
             install = f"{APT} install /outcomed.deb && rm /outcomed.deb"
@@ -365,10 +382,10 @@ def _package_layer(name: str, lowers: Sequence[Path], deb: Path) -> Path:
     return target
 
 
-def _forget_unused(directory: Path) -> None:
-    """Each change of the source makes a package layer; those of yesterday are nobody's any more."""
+def forget_unused(directory: Path, hours: int = 24) -> None:
+    """Each change of the source makes another entry; those of yesterday are nobody's any more."""
     for entry in directory.glob("*") if directory.is_dir() else ():
-        if entry.stat().st_mtime < time.time() - 24 * 3600:
+        if entry.stat().st_mtime < time.time() - hours * 3600:
             shutil.rmtree(entry, ignore_errors=True)
 
 

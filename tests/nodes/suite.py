@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.nodes.build import CHECKOUT, BuildError, build_deb
+from tests.nodes.image import image
 from tests.nodes.node import Node
 from tests.nodes.root import RootError, root_layers
 
@@ -92,10 +93,11 @@ def existing(*directories: str) -> Sequence[str]:
 
 
 def prepare() -> Counts:
-    """Roots and package, made before two test processes would wait for each other's."""
+    """Roots, package and disk, made before two test processes would wait for each other's."""
     try:
         root_layers("full")
         print(f"package: {build_deb()}")
+        print(f"disk of machines: {image(build_deb()).disk}")
     except (BuildError, RootError) as error:
         print(error)
         return Counts(failed=1)

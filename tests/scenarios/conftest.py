@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import NODES
-from tests.nodes import Node, Receiver
+from tests.nodes import Machine, Node, Receiver
 
 OUTCOMED_YAML = """
 defaults: {alerts: {to: [ops]}}
@@ -31,11 +31,12 @@ Message = dict[str, Any]
 
 
 class Site:
-    """A node on which outcomed watches jobs and tells a receiver."""
+    """A node on which outcomed watches jobs and tells a receiver; on a machine, nobody listens."""
 
-    def __init__(self, node: Node, config: str = OUTCOMED_YAML) -> None:
-        self.node = node
-        self.receiver: Receiver = node.receiver(8080)
+    def __init__(self, node: Node | Machine, config: str = OUTCOMED_YAML) -> None:
+        self.node: Any = node
+        if isinstance(node, Node):
+            self.receiver: Receiver = node.receiver(8080)
         node.write("/etc/outcomed/outcomed.yaml", config)
         self.reload()
 
@@ -79,9 +80,8 @@ class Site:
 
     def state(self, name: str) -> State:
         """`state/JOB.json`, which any script may read."""
-        try:
-            text = self.node.path(f"{STATE}/{name}.json").read_bytes()
-        except FileNotFoundError:
+        text = self.node.content(f"{STATE}/{name}.json")
+        if text is None:
             return {"at": None, "under_way": None, "verdict": None, "incident": None}
         state: State = json.loads(text)
         return state

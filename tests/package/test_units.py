@@ -14,7 +14,8 @@ BootNode = Callable[..., Node]
 EXPOSURE = {
     "outcomed.service": 12,
     "outcomed-deliver.service": 12,
-    "outcomed-check@job.service": 15,
+    # With the network, and the sight of other processes: commands are used as they are.
+    "outcomed-check@job.service": 28,
     "outcomed-alert@job.service.service": 10,
 }
 UNITS = [*EXPOSURE, "outcome@job.service", "outcomed-deliver.socket"]

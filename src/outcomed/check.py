@@ -101,13 +101,16 @@ class Around:
 
     extend: Callable[[float], None] = lambda _: None  # so many seconds the next step may take
     end_strays: Callable[[], bool] = lambda: True  # end what a command left; False: it could not
-    oom_kills: Callable[[], int] = lambda: 0  # how often the kernel killed for want of memory
+    oom: Callable[[], children.Oom] = children.Oom
 
-    def blamed(self, before: int, fault: str) -> str:
+    def blamed(self, before: children.Oom, fault: str) -> str:
         """`fault`, unless it was the memory."""
-        if self.oom_kills() > before:
+        after = self.oom()
+        if after.kills == before.kills:
+            return fault
+        if after.limits > before.limits:
             return "took more memory than MemoryMax= of outcomed-check@.service allows"
-        return fault
+        return "was killed when the host had no memory left"
 
 
 def findings(request: Request, host: Host, around: Around) -> Iterator[Finding]:
@@ -126,7 +129,7 @@ def findings(request: Request, host: Host, around: Around) -> Iterator[Finding]:
         if isinstance(one, Command):
             artifact = rules.artifact_of(label, list(artifacts))
             around.extend(one.timeout / SECOND)
-            before = around.oom_kills()
+            before = around.oom()
             ran = _run(one, request, host, sights.get(artifact), found.get(artifact))
             left = "" if around.end_strays() else "it left processes behind that cannot be killed"
             fault = around.blamed(before, ran.fault or left)
@@ -231,7 +234,7 @@ class _Contents:
     def _from_child(self, sight: Sight, wanted: list[Artifact]) -> Content:
         seconds = max(rule.timeout for rule in wanted) / SECOND
         self._around.extend(seconds)
-        before = self._around.oom_kills()
+        before = self._around.oom()
 
         def work(beat: children.Beat) -> bytes:
             return _encode(content(sight.path, sight.identity, wanted, beat))
@@ -400,9 +403,7 @@ def _around() -> Around:
     cgroup = children.own_cgroup()
     if not os.path.basename(cgroup).startswith("outcomed-check@"):
         return Around()
-    return Around(
-        _extend, partial(children.end_strays, cgroup), partial(children.oom_kills, cgroup)
-    )
+    return Around(_extend, partial(children.end_strays, cgroup), partial(children.oom, cgroup))
 
 
 def _extend(seconds: float) -> None:

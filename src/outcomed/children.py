@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from outcomed.quantities import format_duration
 from outcomed.rules import Ran
@@ -319,14 +320,21 @@ def own_cgroup() -> str:
     return "/sys/fs/cgroup" + line.removeprefix("0::").rstrip("\n")
 
 
-def oom_kills(cgroup: str) -> int:
-    """How often the kernel killed something there for want of memory; 0 where nobody counts."""
+class Oom(NamedTuple):
+    """What the kernel counts of a cgroup: see memory.events in its cgroup-v2 documentation."""
+
+    kills: int = 0  # processes there that were killed for want of memory
+    limits: int = 0  # times that the cgroup's own limit was why; else the host had none left
+
+
+def oom(cgroup: str) -> Oom:
+    """The counts so far; zero where nobody counts."""
     try:
         with open(f"{cgroup}/memory.events", encoding="ascii") as file:
             counts = dict(line.split() for line in file)
     except OSError:
-        return 0
-    return int(counts.get("oom_kill", 0))
+        return Oom()
+    return Oom(int(counts.get("oom_kill", 0)), int(counts.get("oom", 0)))
 
 
 def _members(cgroup: str) -> set[int]:

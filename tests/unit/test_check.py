@@ -414,3 +414,25 @@ def test_the_program_wants_one_job(
     monkeypatch.setattr("sys.argv", ["outcomed-check"])
     assert check.main() == EXIT_USAGE
     assert capsys.readouterr().err == "usage: outcomed-check JOB\n"
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ("oom 0\noom_kill 0\n", "it exited"),
+        (
+            "oom 1\noom_kill 1\n",
+            "took more memory than MemoryMax= of outcomed-check@.service allows",
+        ),
+        ("oom 0\noom_kill 1\n", "was killed when the host had no memory left"),
+        (None, "it exited"),
+    ],
+)
+def test_memory_is_to_blame_where_the_kernel_says_so(
+    tmp_path: Path, after: str | None, said: str
+) -> None:
+    around = check.Around(oom=lambda: children.oom(str(tmp_path)))
+    before = around.oom()
+    if after is not None:
+        (tmp_path / "memory.events").write_text(f"low 0\nhigh 3\nmax 9\n{after}")
+    assert around.blamed(before, "it exited") == said

@@ -236,8 +236,8 @@ NEVER_ENDING = (
 
 @pytest.mark.parametrize("text", NEVER_ENDING)
 def test_an_expression_that_would_never_end_ends(text: str) -> None:
-    """With more than a report can hold: 10,000 items, 64 kB of text."""
-    values = {"n": 2**128, "x": "a" * 65_536, "l": [1.5] * 10_000, "t": ["a" * 65_536] * 10_000}
+    """With more than a report can hold, which is 16 KiB in all and has no lists."""
+    values = {"n": 2**128, "x": "a" * 65_536, "l": [1.5] * 2_000, "t": ["a" * 65_536] * 2_000}
     begin = time.process_time()
     with contextlib.suppress(ExpressionError):
         parse(text).evaluate(values)

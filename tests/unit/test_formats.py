@@ -763,7 +763,7 @@ def test_zero_bytes_are_called_what_a_crash_leaves_behind(kind: str) -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(
-    st.sampled_from(sorted(GOOD)),
+    st.sampled_from(sorted(GOOD.keys() - {"json"})),  # of which a single digit is a whole text
     st.sampled_from(
         [b"", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh91AY&SY", HEAD]
     ),

@@ -923,7 +923,7 @@ class Engine:
         if next_start is None or self._is_past(open_run):
             return findings
         return {
-            label: rules.overtaken(rule, findings[label], next_start)
+            label: rules.overtaken(findings[label], next_start)
             if isinstance(rule, Artifact | Command)
             else findings[label]
             for label, rule in wanted.items()
@@ -1005,11 +1005,11 @@ class Engine:
     def _early(self, watched: Watched, run: Run) -> Usec:
         """How long before its start a file may be the run's.
 
-        systemd stamps a start when it has forked, which a busy one comes to late. Not where the
-        run before it ended just then: its file is not this run's.
+        systemd stamps a start when it has forked, which a busy one comes to late. Not before the
+        end of the run before it: what was written until then is that run's.
         """
-        alone = run.started is not None and watched.last_finished < run.started - SECOND
-        return Usec(SECOND if alone else 0)
+        since_then = (run.started or 0) - watched.last_finished
+        return Usec(min(max(since_then, 0), SECOND))
 
     def _period_start(self, watched: Watched, run: Run, started: Usec) -> Usec:
         """The timer's elapse before this run's own, else a day before it."""

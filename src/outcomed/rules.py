@@ -330,18 +330,14 @@ def seen_late(finding: Finding, window: Window, now: Usec) -> Finding:
     return Finding(finding.rule, Held.UNKNOWN, late, {**finding.evidence, "late": True})
 
 
-def overtaken(rule: model.Artifact | model.Command, finding: Finding, next_start: Usec) -> Finding:
+def overtaken(finding: Finding, next_start: Usec) -> Finding:
     """The next run began before this one was looked at to the end: what is its, and what is not?
 
-    A file that was last written before it says something about this run. What is missing, and what
-    a command complains of, may be the next one's work in progress.
+    A file that was last written before it says something about this run. What is missing or half
+    written, and what a command complains of, may be the next one's work in progress.
     """
     mtime = finding.evidence.get("mtime")
-    if finding.state is Held.UNKNOWN or (isinstance(mtime, int) and mtime < next_start - TICK):
-        return finding
-    if finding.state is Held.HELD and not (
-        isinstance(rule, model.Artifact) and rule.written_by == "run"
-    ):
+    if finding.state is not Held.BROKEN or (isinstance(mtime, int) and mtime < next_start - TICK):
         return finding
     seen = f"the next run began before this was looked at, which then said: {finding.summary}"
     return Finding(finding.rule, Held.UNKNOWN, seen, {**finding.evidence, "overtaken": True})

@@ -320,10 +320,11 @@ def _refuse_kinds(node: Node, kinds: list[str], reading: Reading, key: str) -> N
         reading.fault(node, key, fault, "begin each rule with '- ' of its own")
         return
     given = [name.value for name, _ in node.value]
-    owner = next((kind for kind, fields in _BESIDE.items() if {*given} & {*fields}), None)
+    beside = ((name, kind) for name in given for kind, fields in _BESIDE.items() if name in fields)
+    name, owner = next(beside, (None, None))
     if owner is not None:
         what = "PATH" if owner == "artifact" else "PROGRAM"
-        hint: str | None = f"{given[0]} belongs below '- {owner}: {what}'"
+        hint: str | None = f"{name} belongs below '- {owner}: {what}'"
     else:
         hint = next((hint for name in given if (hint := did_you_mean(name, _RULES))), None)
     got = f", got {', '.join(shown(name) for name in given)}" if given else ""

@@ -240,6 +240,7 @@ def fuzz_quantities(data: bytes) -> None:
 
 def fuzz_specifiers(data: bytes) -> None:
     path, _, instance = text_of(data).partition("\n")
+    instance = instance[:200]  # systemd.unit(5): a unit's name has at most 255 characters
     for safe in (True, False):
         try:
             expanded = specifiers.expand(

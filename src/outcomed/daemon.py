@@ -27,7 +27,7 @@ from outcomed import config as configuration
 from outcomed import effects, hook, journal, messages, orders, refused, spool
 from outcomed.alerts import Standing
 from outcomed.bus import Calls, Lost, Reloading, UnitNew, Watch, check_unit
-from outcomed.engine import Engine, Watched, now_usec
+from outcomed.engine import LOOK_BACK, Engine, Watched, now_usec
 from outcomed.errors import BusError, JournalError, LedgerError, OutcomedError
 from outcomed.faults import shown_path
 from outcomed.guard import DIED, Guard
@@ -496,7 +496,10 @@ class Daemon:
         assert self.engine.watch is not None
         self.engine.watch.add(unit)
         watched = self._adopt(instance, rows.get(instance.name))
-        watched.since = Usec(now_usec() - 1_000_000)
+        watched.since = Usec(now_usec() - LOOK_BACK)
+        if watched.since < watched.adopted:
+            # Its template is a job for longer: what began before we came to it is no history.
+            watched.adopted = self.engine.turn.since[instance.name] = watched.since
         self.engine.examine(watched)
 
     def _lost(self, reason: str) -> None:

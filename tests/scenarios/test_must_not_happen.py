@@ -107,6 +107,19 @@ def test_template_instances_with_odd_names_are_jobs_of_their_own(site: Site) -> 
     assert not any(site.messages(f"backup@{instance}") for instance in ODD_INSTANCES)
 
 
+def test_instance_whose_first_run_is_over_before_we_hear_of_it_is_judged(site: Site) -> None:
+    site.node.write(
+        "/etc/systemd/system/brief@.service", "[Service]\nType=oneshot\nExecStart=true\n"
+    )
+    site.job_file("brief@", "- duration: {at_most: 1min}\n")
+    site.reload()
+    before = site.state("brief@first")
+    site.node.systemctl("kill", "--signal=STOP", "outcomed.service")
+    site.node.systemctl("start", "brief@first.service")
+    site.node.systemctl("kill", "--signal=CONT", "outcomed.service")
+    assert site.judged("brief@first", before)["verdict"] == "verified"
+
+
 def test_template_instance_with_an_odd_name_goes_wrong_and_is_put_right(site: Site) -> None:
     name = "fetch@srv-a\\x2db@c"
     unit = "[Service]\nType=oneshot\nExecStart=/bin/sh /srv/fetch %i\n"

@@ -78,7 +78,7 @@ def _header(words: Words) -> dict[str, Any]:
 
 
 def _where_and_next(words: Words) -> Iterable[str]:
-    yield ", ".join(filter(None, (f"On {literal(words.host, _NAME)}", escaped(words.when, _FACT))))
+    yield ", ".join(filter(None, (f"On {literal(words.host, _NAME)}", literal(words.when, _FACT))))
     yield f"Type: {_code(words.command, 2 * _NAME)}" if words.command else words.advice.capitalize()
 
 

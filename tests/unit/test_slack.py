@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from outcomed import slack, wording
 from tests import slack as slacklike
@@ -139,6 +140,12 @@ def test_without_blocks_the_text_says_all() -> None:
     assert "outcomectl explain db-backup" in plain["text"]
     assert "lines lost" in plain["text"]
     assert "https://wiki.example.com/db-backup" in plain["text"]
+
+
+def test_a_time_that_no_zone_has_is_no_emoji() -> None:
+    """The calendar's first day, west of Greenwich, is told as it stands: with `:00:` in it."""
+    where = next(slack._where_and_next(replace(words(), when="since 0001-01-01T00:00:00+00:00")))
+    assert "`since 0001-01-01T00:00:00+00:00`" in where
 
 
 @settings(deadline=None)

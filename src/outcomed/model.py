@@ -133,6 +133,16 @@ class Alerts(Record, frozen=True):
     to: tuple[str, ...] = ()
 
 
+class Schedule(Record, frozen=True):
+    """How much later than promised is still in time. None: what follows from the timer and from
+    the job's own past. The schedule itself is the timer's; `every` is for a job without one."""
+
+    start_within: Usec | None = None  # of each slot, on top of AccuracySec= and RandomizedDelaySec=
+    finish_within: Usec | None = None  # of the start
+    verified_within: Usec | None = None  # of the last good verdict
+    every: Usec | None = None
+
+
 class Job(Record, frozen=True):
     """One unit somebody counts on, and what counts as its outcome (outcomed.job(5))."""
 
@@ -141,6 +151,7 @@ class Job(Record, frozen=True):
     description: str = ""
     runbook: str = ""
     severity: Literal["critical", "warning"] = "critical"
+    schedule: Schedule = Schedule()
     already_done: tuple[AlreadyDone, ...] = ()
     outcome: tuple[Rule, ...] = ()
     alerts: Alerts = Alerts()

@@ -34,7 +34,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "pure": (
         *("tracker", "expressions", "rules", "verdicts", "alerts", "output", "notify"),
-        *("wording", "slack", "checksums"),
+        *("wording", "slack", "checksums", "timers"),
     ),
     "sources": ("bus", "journal", "probes", "formats."),
     "ledger": ("ledger", "spool", "entry", "checks", "orders", "guard"),

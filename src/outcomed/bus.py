@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from outcomed.errors import BusError, RefusedError
@@ -27,6 +27,7 @@ from outcomed.model import (
     Usec,
     invocation_id,
 )
+from outcomed.timers import Service, Timer
 from outcomed.tracker import Seen
 
 
@@ -312,6 +313,24 @@ def _usec(properties: dict[bytes, Any], name: bytes) -> Usec:
     return Usec(value if 0 <= value < 2**63 else 0)  # systemd's "infinity" is its largest number
 
 
+def _moment(properties: dict[bytes, Any], name: bytes) -> Usec | None:
+    return _usec(properties, name) or None
+
+
+def _flag(properties: dict[bytes, Any], name: bytes) -> bool:
+    return properties.get(name) is True
+
+
+def _specifications(rows: Any, kind: type) -> Iterator[tuple[str, Any]]:
+    """Of TimersCalendar= or TimersMonotonic=: the setting and what it is set to, in file order."""
+    for row in reversed(
+        rows if isinstance(rows, list) else []
+    ):  # systemd puts each one before those that it has
+        match row:
+            case (bytes(name), value, *_) if isinstance(value, kind):
+                yield name.decode(errors="replace").replace("USec", "Sec"), value
+
+
 def _identity(value: Any) -> InvocationId:
     if not isinstance(value, list | tuple | bytes):
         return InvocationId("")
@@ -334,6 +353,35 @@ def _activation(pairs: Any) -> tuple[str, Usec]:
 
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
+
+
+def _timer(state: Service, properties: dict[bytes, Any]) -> Timer:
+    calendar = _specifications(properties.get(b"TimersCalendar"), bytes)
+    monotonic = _specifications(properties.get(b"TimersMonotonic"), int)
+    return Timer(
+        unit=state.unit,
+        triggers=UnitName(_text(properties, b"Unit")),
+        load=state.load,
+        error=state.error,
+        active=state.active,
+        sub=state.sub,
+        file=state.file,
+        result=_text(properties, b"Result"),
+        calendar=tuple(value.decode(errors="replace") for _, value in calendar),
+        monotonic=tuple((name, Usec(value)) for name, value in monotonic),
+        next_realtime=_moment(properties, b"NextElapseUSecRealtime"),
+        next_monotonic=_moment(properties, b"NextElapseUSecMonotonic"),
+        last=_moment(properties, b"LastTriggerUSec"),
+        accuracy=_usec(properties, b"AccuracyUSec"),
+        random_delay=_usec(properties, b"RandomizedDelayUSec"),
+        is_fixed_random=_flag(properties, b"FixedRandomDelay"),
+        is_persistent=_flag(properties, b"Persistent"),
+        wakes_system=_flag(properties, b"WakeSystem"),
+        on_clock_change=_flag(properties, b"OnClockChange"),
+        on_timezone_change=_flag(properties, b"OnTimezoneChange"),
+        remains_after_elapse=properties.get(b"RemainAfterElapse") is not False,
+        defers_reactivation=_flag(properties, b"DeferReactivation"),
+    )
 
 
 class LogSettings(Record, frozen=True):
@@ -466,6 +514,44 @@ class Calls:
         """The timers that start this unit, as far as they are loaded."""
         names = self._property(unit, _UNIT, b"TriggeredBy", b"as")
         return tuple(UnitName(bytes(name).decode()) for name in names if name.endswith(b".timer"))
+
+    def timer(self, unit: UnitName) -> Timer:
+        """A timer with its schedule, loaded or not. Loads what is not loaded."""
+        state = self.service_state(unit)
+        return _timer(state, self._all(state.unit, _TIMER))
+
+    def schedule(self, unit: UnitName, remembered: Iterable[UnitName] = ()) -> tuple[Timer, ...]:
+        """The timers that should start this unit: those that are loaded, the one of its own name,
+        and those that once did, unless they have come to start another. `TriggeredBy=` alone has
+        no timer that was disabled before the boot, is masked, or was removed."""
+        own = UnitName(f"{unit.rpartition('.')[0]}.timer")
+        loaded, once = self.timers(unit), tuple(remembered)
+        found = [self.timer(name) for name in dict.fromkeys((*loaded, *once, own))]
+        known = {*loaded, *once}
+        return tuple(
+            {
+                timer.unit: timer
+                for timer in found
+                if timer.triggers == unit
+                or (not timer.triggers and (timer.load != "not-found" or timer.unit in known))
+            }.values()
+        )
+
+    def service_state(self, unit: UnitName) -> Service:
+        """Whether systemd would start it, by its own words. Loads what is not loaded."""
+        rows = self._manager(b"ListUnitsByNames", b"as", [unit.encode()])
+        if not rows:  # passed over by systemd
+            raise RefusedError(f"{unit!r} is no name of a unit")
+        name, load, active, sub = (rows[0][part].decode(errors="replace") for part in (0, 2, 3, 4))
+        error = () if load == "loaded" else self._property(unit, _UNIT, b"LoadError", b"(ss)")
+        return Service(
+            unit=UnitName(name),
+            load=load,
+            error=bytes(error[1]).decode(errors="replace") if error else "",
+            active=active,
+            sub=sub,
+            file=bytes(self._property(unit, _UNIT, b"UnitFileState", b"s")).decode(),
+        )
 
     def last_trigger(self, timer: UnitName) -> Usec:
         """When this timer elapsed last; 0 if it has not."""

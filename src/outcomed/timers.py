@@ -1,4 +1,5 @@
-"""A timer as systemd shows it, and the schedule in it. Values only; `bus` reads them."""
+"""A timer as systemd shows it, with the schedule in it, and the service it starts. Values only;
+`bus` reads them."""
 
 from __future__ import annotations
 
@@ -12,16 +13,18 @@ class Timer(Record, frozen=True):
     """
 
     unit: UnitName
-    triggers: UnitName  # Unit=
+    triggers: UnitName  # Unit=; empty where systemd has not read the timer's file
     load: str = "loaded"  # LoadState: loaded, not-found, masked, bad-setting, error
+    error: str = ""  # LoadError, systemd's words for it where it is not loaded
     active: str = "active"  # ActiveState
     sub: str = "waiting"  # SubState: waiting, running, elapsed, dead, failed
-    file: str = ""  # UnitFileState: enabled, disabled, masked, static, generated, …
+    file: str = ""  # UnitFileState: enabled, disabled, masked, static, transient, …
     result: str = "success"  # Result
     calendar: tuple[str, ...] = ()  # OnCalendar=, as systemd spells it
-    monotonic: tuple[tuple[str, Usec], ...] = ()  # OnBootSec, 900000000
+    monotonic: tuple[tuple[str, Usec], ...] = ()  # ("OnBootSec", 900000000)
+    # Both None while the service runs (SubState running), and where nothing comes any more.
     next_realtime: Usec | None = None  # NextElapseUSecRealtime, its random delay included
-    next_monotonic: Usec | None = None  # NextElapseUSecMonotonic
+    next_monotonic: Usec | None = None  # NextElapseUSecMonotonic, of CLOCK_MONOTONIC
     last: Usec | None = None  # LastTriggerUSec
     accuracy: Usec = Usec(0)
     random_delay: Usec = Usec(0)
@@ -30,3 +33,20 @@ class Timer(Record, frozen=True):
     wakes_system: bool = False
     on_clock_change: bool = False
     on_timezone_change: bool = False
+    remains_after_elapse: bool = True  # else it is unloaded with its last elapse
+    defers_reactivation: bool = False  # no run at once for what elapsed while the service ran
+
+
+class Service(Record, frozen=True):
+    """What tells whether systemd would start a service at all; everything is systemd's word."""
+
+    unit: UnitName
+    load: str = "loaded"  # LoadState
+    error: str = ""  # LoadError
+    active: str = "inactive"  # ActiveState
+    sub: str = "dead"  # SubState
+    file: str = ""  # UnitFileState
+
+    @property
+    def can_start(self) -> bool:
+        return self.load == "loaded"

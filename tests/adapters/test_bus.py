@@ -7,15 +7,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 pytest.importorskip("pystemd", reason="runs on a node: make check")
 
 from outcomed import bus
 from outcomed.bus import Calls, Lost, Reloading, Signal, UnitNew, Watch
-from outcomed.errors import BusError
+from outcomed.errors import BusError, RefusedError
 from outcomed.journal import Journal
-from outcomed.model import BootId, JobName, UnitName, Usec
+from outcomed.model import DAY, MINUTE, SECOND, BootId, JobName, UnitName, Usec
+from outcomed.timers import Service, Timer
 from outcomed.tracker import Seen
 
 UNITS = Path("/run/systemd/system")
@@ -51,7 +53,7 @@ def unit() -> Iterator[Callable[..., UnitName]]:
     yield make
     for path in made:
         systemctl("stop", path.name)
-        path.unlink()
+        path.unlink(missing_ok=True)
     systemctl("daemon-reload")
     systemctl("reset-failed")
 
@@ -238,6 +240,243 @@ def test_a_slot_is_told_with_the_run_that_answers_it(
     assert calls.timers(name) == (timer,)
     assert abs(calls.last_trigger(UnitName(timer)) - end.trigger_at) < 1_000_000
     systemctl("stop", timer)
+
+
+TIMED = "[Service]\nType=oneshot\nExecStart=/bin/true\n"
+
+
+@pytest.fixture
+def timed(unit: Callable[..., UnitName]) -> Callable[..., tuple[UnitName, UnitName]]:
+    """A service with a timer of its name beside it."""
+
+    def make(settings: str, service: str = TIMED) -> tuple[UnitName, UnitName]:
+        name = unit(service)
+        timer = name.replace(".service", ".timer")
+        return name, unit(f"[Timer]\nAccuracySec=1ms\n{settings}\n", name=timer)
+
+    return make
+
+
+def flags(timer: Timer) -> set[str]:
+    return {name for name, value in msgspec.structs.asdict(timer).items() if value is True}
+
+
+def timer_when(
+    calls: Calls, timer: UnitName, wanted: Callable[[Timer], bool], timeout: float = 10
+) -> Timer:
+    deadline = time.monotonic() + timeout
+    while not wanted(found := calls.timer(timer)):
+        assert time.monotonic() < deadline, found
+        select.select([], [], [], 0.02)
+    return found
+
+
+def test_a_timer_shows_its_whole_schedule_in_the_order_of_its_file(
+    timed: Callable[..., tuple[UnitName, UnitName]], calls: Calls
+) -> None:
+    name, timer = timed(
+        "OnCalendar=daily\nOnCalendar=Mon 02:30 Europe/Berlin\nOnCalendar=2099-01-01 04:00:00.5\n"
+        "OnBootSec=400d\nOnUnitActiveSec=401d\nOnUnitInactiveSec=402d\nOnActiveSec=403d\n"
+        "OnStartupSec=404d\nAccuracySec=30s\nRandomizedDelaySec=5min\nFixedRandomDelay=yes\n"
+        "OnClockChange=yes\nOnTimezoneChange=yes\nRemainAfterElapse=no\n"
+    )
+    systemctl("start", timer)
+    now = Usec(time.time_ns() // 1000)
+    found = calls.timer(timer)
+    assert (found.unit, found.triggers) == (timer, name)
+    assert (found.load, found.active, found.sub, found.file) == (
+        *("loaded", "active", "waiting"),
+        "static",
+    )
+    assert found.calendar == (
+        "*-*-* 00:00:00",
+        "Mon *-*-* 02:30:00 Europe/Berlin",
+        "2099-01-01 04:00:00.500000",
+    )
+    assert found.monotonic == (
+        ("OnBootSec", 400 * DAY),
+        ("OnUnitActiveSec", 401 * DAY),
+        ("OnUnitInactiveSec", 402 * DAY),
+        ("OnActiveSec", 403 * DAY),
+        ("OnStartupSec", 404 * DAY),
+    )
+    assert found.next_realtime is not None
+    assert now < found.next_realtime < now + DAY + 5 * MINUTE + 30 * SECOND
+    assert found.next_monotonic is not None
+    assert found.next_monotonic > 399 * DAY
+    assert (found.accuracy, found.random_delay) == (30 * SECOND, 5 * MINUTE)
+    assert flags(found) == {"is_fixed_random", "on_clock_change", "on_timezone_change"}
+
+
+def test_a_timer_that_wakes_the_system_and_catches_up_shows_it(
+    timed: Callable[..., tuple[UnitName, UnitName]], calls: Calls
+) -> None:
+    _, timer = timed("OnCalendar=2099-01-01\nPersistent=yes\nWakeSystem=yes\nDeferReactivation=yes")
+    found = calls.timer(timer)
+    assert flags(found) == {
+        *("is_persistent", "wakes_system", "defers_reactivation"),
+        "remains_after_elapse",
+    }
+    assert (found.active, found.sub, found.next_realtime) == ("inactive", "dead", None)
+
+
+def test_a_timer_that_has_elapsed_for_good_shows_no_next_moment(
+    timed: Callable[..., tuple[UnitName, UnitName]], calls: Calls
+) -> None:
+    name, timer = timed("OnActiveSec=100ms")
+    systemctl("start", timer)
+    found = timer_when(calls, timer, lambda one: one.sub == "elapsed")
+    assert (found.active, found.next_realtime, found.next_monotonic) == ("active", None, None)
+    assert found.last == calls.last_trigger(timer)
+    _, never = timed("OnCalendar=2020-01-01")
+    systemctl("start", never)
+    found = calls.timer(never)
+    assert (found.active, found.sub, found.last) == ("active", "elapsed", None)
+    assert calls.schedule(name) == (calls.timer(timer),)
+
+
+def test_a_timer_whose_service_runs_shows_no_next_moment(
+    timed: Callable[..., tuple[UnitName, UnitName]], calls: Calls
+) -> None:
+    _, timer = timed("OnCalendar=*:*:*", "[Service]\nType=oneshot\nExecStart=/bin/sleep 60\n")
+    systemctl("start", timer)
+    found = timer_when(calls, timer, lambda one: one.sub == "running")
+    assert (found.active, found.next_realtime) == ("active", None)
+    assert found.last is not None
+    systemctl("stop", timer)
+
+
+def test_a_timer_made_on_the_spot_is_found_with_its_service(calls: Calls) -> None:
+    name = f"bus-{uuid.uuid4().hex[:8]}"
+    command = ["systemd-run", f"--unit={name}", "--on-calendar=2099-01-01", "--on-active=1000d"]
+    subprocess.run([*command, "/bin/true"], check=True, capture_output=True)
+    try:
+        (found,) = calls.schedule(UnitName(f"{name}.service"))
+        assert (found.unit, found.file) == (f"{name}.timer", "transient")
+        assert found.calendar == ("2099-01-01 00:00:00",)
+        assert found.monotonic == (("OnActiveSec", 1000 * DAY),)
+    finally:
+        systemctl("stop", f"{name}.timer")
+
+
+def test_a_service_masked_under_its_timer_shows_on_both(
+    timed: Callable[..., tuple[UnitName, UnitName]], calls: Calls
+) -> None:
+    name, timer = timed("OnActiveSec=2s")
+    state = calls.service_state(name)
+    assert (state.load, state.active, state.file, state.error) == (
+        *("loaded", "inactive", "static"),
+        "",
+    )
+    assert state.can_start
+    systemctl("start", timer)
+    (UNITS / name).unlink()
+    systemctl("mask", "--runtime", name)
+    state = calls.service_state(name)
+    assert (state.load, state.file) == ("masked", "masked-runtime")
+    assert state.error == f"Unit {name} is masked."
+    assert not state.can_start
+    assert [one.active for one in calls.schedule(name)] == ["active"]
+    found = timer_when(calls, timer, lambda one: one.active == "failed")
+    assert (found.result, found.last, found.triggers) == ("resources", None, name)
+
+
+def test_a_service_that_cannot_be_loaded_says_why(
+    unit: Callable[..., UnitName], calls: Calls
+) -> None:
+    bad = calls.service_state(unit("[Service]\nType=oneshot\nExecStart=true-that-is-no-path/\n"))
+    assert (bad.load, bad.can_start) == ("bad-setting", False)
+    assert "bad unit file setting" in bad.error
+    gone = calls.service_state(UnitName("bus-nowhere.service"))
+    assert (gone.load, gone.file, gone.can_start) == ("not-found", "", False)
+    assert gone.error == "Unit bus-nowhere.service not found."
+    with pytest.raises(RefusedError, match="no name of a unit"):
+        calls.service_state(UnitName("no name"))
+
+
+def test_the_timer_beside_a_service_is_found_stopped_disabled_masked_and_broken(
+    timed: Callable[..., tuple[UnitName, UnitName]], calls: Calls
+) -> None:
+    name, timer = timed("OnCalendar=2099-01-01\n[Install]\nWantedBy=timers.target")
+    assert calls.timers(name) == ()
+    (found,) = calls.schedule(name)
+    assert (found.unit, found.load, found.active, found.file) == (
+        *(timer, "loaded", "inactive"),
+        "disabled",
+    )
+    systemctl("enable", "--runtime", "--now", timer)
+    (found,) = calls.schedule(name)
+    assert (found.active, found.file) == ("active", "enabled-runtime")
+    (UNITS / timer).write_text("[Timer]\nOnCalendar=whenever\n")
+    systemctl("stop", timer)
+    systemctl("daemon-reload")
+    (found,) = calls.schedule(name)
+    assert (found.load, found.triggers) == ("bad-setting", name)
+    (UNITS / timer).unlink()
+    systemctl("disable", "--runtime", timer)
+    systemctl("mask", "--runtime", timer)
+    (found,) = calls.schedule(name)
+    assert (found.unit, found.load, found.file) == (timer, "masked", "masked-runtime")
+    assert (found.triggers, found.calendar) == ("", ())
+
+
+def test_a_timer_that_is_gone_is_found_only_by_who_remembers_it(
+    timed: Callable[..., tuple[UnitName, UnitName]], calls: Calls
+) -> None:
+    name, timer = timed("OnCalendar=2099-01-01")
+    systemctl("start", timer)
+    (UNITS / timer).unlink()
+    (found,) = calls.schedule(name)
+    assert (found.load, found.active) == ("loaded", "active")
+    systemctl("daemon-reload")
+    systemctl("stop", timer)
+    assert calls.schedule(name) == ()
+    (found,) = calls.schedule(name, [timer])
+    assert (found.unit, found.load) == (timer, "not-found")
+
+
+def test_a_timer_counts_for_the_unit_that_it_starts(
+    timed: Callable[..., tuple[UnitName, UnitName]], unit: Callable[..., UnitName], calls: Calls
+) -> None:
+    other = unit()
+    name, timer = timed(f"OnCalendar=2099-01-01\nUnit={other}")
+    systemctl("start", timer)
+    assert calls.schedule(name, [timer]) == ()
+    assert calls.schedule(other) == (calls.timer(timer),)
+    systemctl("stop", timer)
+    assert calls.schedule(other) == ()
+    (found,) = calls.schedule(other, [timer])
+    assert (found.unit, found.active) == (timer, "inactive")
+
+
+def test_an_alias_of_a_timer_is_the_timer(
+    timed: Callable[..., tuple[UnitName, UnitName]], calls: Calls
+) -> None:
+    name, timer = timed("OnCalendar=2099-01-01")
+    alias = UNITS / f"alias-of-{timer}"
+    alias.symlink_to(timer)
+    try:
+        systemctl("daemon-reload")
+        assert calls.schedule(name, [UnitName(alias.name)]) == (calls.timer(timer),)
+    finally:
+        alias.unlink()
+
+
+def test_what_a_later_systemd_says_otherwise_is_as_good_as_absent() -> None:
+    service = Service(UnitName("a.timer"))
+    odd = {
+        b"Unit": 3,
+        b"TimersCalendar": [(b"OnCalendar", 1, 2), (b"OnCalendar", b"daily", 0, 9), b"x", (), 4],
+        b"TimersMonotonic": {b"OnBootUSec": 1},
+        b"NextElapseUSecRealtime": "soon",
+        b"NextElapseUSecMonotonic": 2**64 - 1,
+        b"LastTriggerUSec": -1,
+        b"AccuracyUSec": None,
+        b"Persistent": 1,
+    }
+    bare = bus._timer(service, {})
+    assert bus._timer(service, odd) == msgspec.structs.replace(bare, calendar=("daily",))
+    assert (bare.triggers, bare.result, bare.remains_after_elapse) == ("", "", True)
 
 
 def test_a_units_settings_for_its_output_are_read(

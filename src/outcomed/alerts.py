@@ -1,7 +1,9 @@
 """Decide what a verdict changes: which incident opens, which closes, who is told. Pure.
 
 One incident is one alert: it opens with the first bad verdict and closes with the recovery,
-however many bad runs lie between.
+however many bad runs lie between. What opens while the past is caught up with is held back as long
+as more of the past is to come, since that may hold the recovery: then it is one line of one
+message, and not two messages of its own.
 """
 
 from __future__ import annotations
@@ -23,12 +25,28 @@ from outcomed.model import (
 )
 
 
+class Tally(Record, frozen=True):
+    """Bad runs that were found when the past was caught up with."""
+
+    bad: dict[Verdict, int]
+    since: Usec  # the first of them
+    alert: str = ""  # the incident that would have been told; empty: `after` is counting
+    to: tuple[str, ...] = ()  # the sinks that would have heard of it
+
+
 class Standing(Record, frozen=True):
     """What is remembered of a job's verdicts so far."""
 
     incident: Incident | None = None
     bad_in_a_row: int = 0
     unknown_in_a_row: int = 0
+    tally: Tally | None = None  # of the incident, while it is held back
+    folded: Tally | None = None  # of those that were held back and are over; not told yet
+
+    @property
+    def is_alarm(self) -> bool:
+        """There is an incident, and it may be seen."""
+        return self.incident is not None and self.tally is None
 
 
 class Change(Record, frozen=True):
@@ -38,6 +56,7 @@ class Change(Record, frozen=True):
     opened: Incident | None = None
     closed: Incident | None = None
     tell: Literal["firing", "resolved"] | None = None
+    quiet: bool = False  # nobody is to see what opened or closed
 
     @property
     def messages(self) -> tuple[tuple[Literal["firing", "resolved"], Incident], ...]:
@@ -61,8 +80,24 @@ def decide(
     judgement: Judgement,
     alerts: Alerts,
     severity: Literal["critical", "warning"],
+    *,
+    more: bool = False,
 ) -> Change:
-    """Fold one verdict into a job's standing."""
+    """Fold one verdict into a job's standing. `more`: later runs of the past wait for theirs."""
+    change = _decide(standing, judgement, alerts, severity)
+    if not more and standing.tally is None and standing.folded is None:
+        return change
+    if change.standing.incident is None:
+        return _over(standing, change)
+    return _held(standing, change, judgement) if more else _last(standing, change, judgement)
+
+
+def _decide(
+    standing: Standing,
+    judgement: Judgement,
+    alerts: Alerts,
+    severity: Literal["critical", "warning"],
+) -> Change:
     match judgement.verdict.klass:
         case Klass.GOOD:
             return _close(Standing(), standing.incident, judgement.at)
@@ -93,12 +128,87 @@ def accept(
         rest = decide(rest, judgement, alerts, severity).standing
     if rest.incident is not None:
         return Change(standing)
-    return _close(rest, standing.incident, accepted.at)
+    return _over(standing, _close(rest, standing.incident, accepted.at))
 
 
 def close(standing: Standing, at: Usec) -> Change:
     """The job is gone: so is its incident."""
     return _close(Standing(), standing.incident, at)
+
+
+# --- the past --------------------------------------------------------------------------------
+
+
+def reveal(standing: Standing) -> Change:
+    """The past is judged to its end, and this incident is open still: from now on it is one."""
+    assert standing.incident is not None
+    is_due = standing.tally is not None and bool(standing.tally.alert)
+    incident = replace(standing.incident, told=is_due)
+    return Change(
+        replace(standing, incident=incident, tally=None),
+        opened=incident,
+        tell="firing" if is_due else None,
+    )
+
+
+def _over(before: Standing, change: Change) -> Change:
+    """Nothing is open any more. What was held back is one of those that are told together."""
+    folded, tally = before.folded, before.tally
+    if tally is not None and tally.alert:
+        folded = tally if folded is None else _sum(folded, tally)
+    standing = replace(change.standing, tally=None, folded=folded)
+    return replace(change, standing=standing, quiet=tally is not None)
+
+
+def _held(before: Standing, change: Change, judgement: Judgement) -> Change:
+    """What opened in the past, and may have ended in it."""
+    tally, incident = before.tally, change.standing.incident
+    assert incident is not None
+    is_new = change.opened is not None and (change.closed is None or not change.closed.told)
+    if tally is None and not is_new:  # it was told before, or `after` counts from before
+        return _keeping(before, change)
+    tally = _counted(tally, change, judgement)
+    if change.tell == "firing" and not tally.alert:
+        tally = replace(tally, alert=incident.id, to=incident.to)
+    standing = replace(change.standing, incident=replace(incident, told=False))
+    hidden = replace(change, standing=standing, tell=None, quiet=True)
+    return _keeping(before, hidden, tally)
+
+
+def _last(before: Standing, change: Change, judgement: Judgement) -> Change:
+    """The end of the past: what is due now is told as ever; for the rest there is `reveal`."""
+    if before.tally is None:
+        return _keeping(before, change)
+    if change.tell == "firing":
+        return _keeping(before, replace(change, opened=change.standing.incident))
+    return _keeping(before, replace(change, quiet=True), _counted(before.tally, change, judgement))
+
+
+def _keeping(before: Standing, change: Change, tally: Tally | None = None) -> Change:
+    standing = replace(change.standing, tally=tally, folded=before.folded)
+    return replace(change, standing=standing)
+
+
+def _counted(tally: Tally | None, change: Change, judgement: Judgement) -> Tally:
+    verdict, run = judgement.verdict, judgement.run
+    if verdict.klass is Klass.NEUTRAL or judgement.witness == "late":
+        assert tally is not None  # nothing opens by it
+        return tally
+    # The first of the unknowns in a row opened nothing.
+    times = change.standing.unknown_in_a_row if change.opened and tally is None else 1
+    one = Tally({verdict: max(times, 1)}, run.finished or run.started or judgement.at)
+    return one if tally is None else _sum(tally, one)
+
+
+def _sum(first: Tally, second: Tally) -> Tally:
+    bad = dict(first.bad)
+    for verdict, times in second.bad.items():
+        bad[verdict] = bad.get(verdict, 0) + times
+    to = (*first.to, *(name for name in second.to if name not in first.to))
+    return Tally(bad, min(first.since, second.since), first.alert or second.alert, to)
+
+
+# --- by the class of the verdict -------------------------------------------------------------
 
 
 def _close(standing: Standing, incident: Incident | None, at: Usec) -> Change:

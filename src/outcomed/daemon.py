@@ -71,6 +71,7 @@ class Daemon:
         self.withheld: frozenset[JobName] = frozenset()
         self.templates: list[tuple[UnitName, Job]] = []
         self.closed: list[tuple[Incident, UnitName]] = []  # of removed jobs, not told yet
+        self._hooks_told = True  # in our place, maybe, before we were there
         self.late = 0  # runs that could not be looked at any more, not told yet
         self.stop = False
         self.reload = False
@@ -112,9 +113,7 @@ class Daemon:
         for directory in (self.paths.sinks.parent, self.paths.checks, self.paths.requests):
             spool.sweep(directory, now)  # what a killed writer left aside
         self.outcomes.restore(
-            name
-            for name, watched in self.engine.jobs.items()
-            if watched.standing.incident is not None
+            name for name, watched in self.engine.jobs.items() if watched.standing.is_alarm
         )
         for marker in self.hooks.ended_meanwhile():
             self._recover(marker)
@@ -380,6 +379,7 @@ class Daemon:
             except BusError as error:
                 self._lost(str(error))  # systemd was re-executed in the middle of our question
             self._commit_and_tell()
+            self._forget_the_hooks_words()
             self._do_due(now)
             if self.reload:
                 self.reload = False
@@ -551,6 +551,7 @@ class Daemon:
 
     def _commit_and_tell(self) -> None:
         self._say_left_out()
+        self.engine.tell_meanwhile(now_usec())
         turn = self.engine.turn
         if turn.is_empty or "commit" in self._due:
             return
@@ -567,6 +568,9 @@ class Daemon:
         self._say_accepted()
         faults = effects.spool_out(deliveries, self.paths) if deliveries else []
         faults += effects.tell(concluded, self.outcomes)
+        faults += effects.reveal(self.engine.revealed, self.outcomes)
+        self.engine.revealed.clear()
+        self._say_meanwhile()
         for incident, unit in self.closed:
             effects.log_incident(incident, unit, opened=False)
         self.closed.clear()
@@ -625,6 +629,18 @@ class Daemon:
         )
         self.late = 0
 
+    def _forget_the_hooks_words(self) -> None:
+        """What hooks told while we were not there is in the ledger, now that all is judged."""
+        if self._hooks_told and self.engine.behind is None and self.engine.turn.is_empty:
+            with contextlib.suppress(OSError):  # tried again after the next start
+                hook.forget_told(self.paths)
+            self._hooks_told = False
+
+    def _say_meanwhile(self) -> None:
+        if self.engine.meanwhile:
+            effects.log(5, self.engine.meanwhile, messages.WITNESS_GAP, OUTCOMED_REASON="meanwhile")
+            self.engine.meanwhile = ""
+
     def _write_state(self, watched: Watched) -> None:
         runs = [run for run in watched.track.runs if not run.ended]
         under_way = as_run(watched.track, runs[-1]) if runs else None
@@ -653,7 +669,7 @@ class Daemon:
         self._collect_delivered()
         faults = effects.spool_out(self.ledger.due(), self.paths)
         jobs = self.engine.jobs.items()
-        faults += self.outcomes.again({name for name, job in jobs if job.standing.incident})
+        faults += self.outcomes.again({name for name, job in jobs if job.standing.is_alarm})
         if spool.pending_ids(self.paths):
             spool.poke(self.paths.deliver_socket)
         for watched in [job for name, job in jobs if name in self._unwritten]:
@@ -679,7 +695,8 @@ class Daemon:
         # What a hook sent while we were away is not in the ledger yet, and would go out again.
         for ident in due.intersection(done):
             spool.forget_done(ident, self.paths)
-        spool.forget_done_before(Usec(now - DAY), self.paths)
+        if self.engine.behind is None:  # else they say what a hook has told of
+            spool.forget_done_before(Usec(now - DAY), self.paths)
 
     def _take_orders(self) -> None:
         """What root asks for, one by one; each is gone when what came of it is committed."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from outcomed import engine, entry, messages, spool, verdicts
 from outcomed.bus import Calls, outcome_unit
 from outcomed.engine import Concluded, Watched
 from outcomed.errors import BusError, JournalError
-from outcomed.model import Delivery, Finding, Incident, JobName, Judgement, Klass, Run
+from outcomed.model import Delivery, Finding, Incident, JobName, Judgement, Klass, Run, UnitName
 from outcomed.paths import Paths
 
 # syslog(3)'s levels. What is good says so at info: a quiet daemon has nothing above.
@@ -167,20 +167,36 @@ def tell(
             for finding in one.judgement.findings:
                 if "check" in finding.evidence and one.judgement.was is None:
                     log_check(one.judgement, finding)
+            if change.quiet:
+                continue
             if change.opened is not None:
                 log_incident(change.opened, unit, opened=True)
             elif change.closed is not None:
                 log_incident(change.closed, unit, opened=False)
         except JournalError as error:
             faults.append(f"the verdict on {one.job.name} is not in the journal: {error.fault}")
-        try:
-            if change.opened is not None:
-                outcomes.fail(one.job.name)
-            elif change.closed is not None:
-                outcomes.clear(one.job.name)
-        except (BusError, OSError) as error:
-            faults.append(f"{outcome_unit(one.job.name)} does not show its state: {error}")
+        if change.opened is not None:
+            faults += _show(one.job.name, outcomes.fail)
+        elif change.closed is not None:
+            faults += _show(one.job.name, outcomes.clear)
     return faults
+
+
+def reveal(revealed: Iterable[tuple[Incident, UnitName]], outcomes: Outcomes) -> list[str]:
+    """Incidents that are open since before we were there."""
+    faults: list[str] = []
+    for incident, unit in revealed:
+        log_incident(incident, unit, opened=True)
+        faults += _show(incident.job, outcomes.fail)
+    return faults
+
+
+def _show(name: JobName, how: Callable[[JobName], None]) -> list[str]:
+    try:
+        how(name)
+    except (BusError, OSError) as error:
+        return [f"{outcome_unit(name)} does not show its state: {error}"]
+    return []
 
 
 def spool_out(deliveries: Iterable[Delivery], paths: Paths) -> list[str]:

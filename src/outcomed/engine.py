@@ -31,6 +31,7 @@ from outcomed import (
     output,
     probes,
     rules,
+    spool,
     tracker,
     verdicts,
 )
@@ -62,6 +63,8 @@ from outcomed.model import (
     UnitName,
     Usec,
     Verdict,
+    alert_id,
+    delivery_id,
     run_id,
 )
 from outcomed.paths import Paths
@@ -160,7 +163,11 @@ class Engine:
         self.watch: Watch | None = None
         self.turn = Turn()
         self.concluded: list[Concluded] = []
+        self.revealed: list[tuple[Incident, UnitName]] = []  # open since the past, shown to nobody
         self.catching_up = False
+        self.behind: set[JobName] | None = None  # whose past is not judged to its end; None: told
+        self.meanwhile = ""  # what was told of the past, in a sentence, until it is committed
+        self.spooled: frozenset[str] = frozenset()  # messages there were when it was read
         self.begins: Usec | None = None  # the journal, when the past was read
         self.gap = ""  # what is missing of the journal that was to be caught up with
         self.caught_up_at = Usec(0)  # what ended before is replayed, not witnessed
@@ -341,6 +348,8 @@ class Engine:
         self.gap = gap  # a reason not to read it
         self.caught_up_at = now
         self.catching_up = True
+        self.behind = set()
+        self.spooled = frozenset(spool.known_ids(self.paths))
         self._cursors.clear()
         with journal.Journal() as source:
             try:
@@ -352,8 +361,67 @@ class Engine:
         self.catching_up = False
         for watched in self.jobs.values():
             watched.track = tracker.lose(watched.track, self.boot)
+            if any(self._is_over(run) for run in watched.track.runs):
+                self.behind.add(watched.job.name)
+            else:
+                self._reveal(watched, now)
         self._examine_all()
         yield
+
+    def _is_over(self, run: Open) -> bool:
+        """It is of the past, and waits for its verdict."""
+        return run.ended and self._is_past(run)
+
+    def _reveal(self, watched: Watched, now: Usec) -> None:
+        """All of the job's past is judged: what is open still is told, and shown."""
+        if watched.standing.tally is None or watched.standing.incident is None:
+            return
+        change = alerts.reveal(watched.standing)
+        watched.standing = self.turn.standings[watched.job.name] = change.standing
+        for state, incident in change.messages:
+            self.turn.deliveries += notify.told(
+                state,
+                incident,
+                self._opened_by(incident),
+                watched.job,
+                notify.listeners(incident.to, self.config.sinks),
+                self.node,
+                now,
+            )
+        if change.opened is not None:
+            self.revealed.append((change.opened, watched.job.unit))
+
+    def _opened_by(self, incident: Incident) -> Judgement | None:
+        for judgement in self.turn.judgements:
+            if judgement.run.id == incident.run:
+                return judgement
+        known = self.ledger.verdicts_on(incident.run) if incident.run is not None else []
+        return known[0].judgement if known else None
+
+    def tell_meanwhile(self, now: Usec) -> None:
+        """What went wrong in the past and recovered in it is one message, when all is judged."""
+        if self.catching_up or self.behind is None:
+            return
+        jobs = [self.jobs[name] for name in self.behind if name in self.jobs]
+        self.behind = {
+            job.job.name for job in jobs if any(self._is_over(run) for run in job.track.runs)
+        }
+        if self.behind:
+            return
+        self.behind, self.spooled = None, frozenset()
+        found = [
+            notify.Meanwhile(job.job.name, job.job.unit, job.standing.folded, job.standing.is_alarm)
+            for _, job in sorted(self.jobs.items())
+            if job.standing.folded is not None
+        ]
+        if not found:
+            return
+        for one in found:
+            watched = self.jobs[one.job]
+            watched.standing = replace(watched.standing, folded=None)
+            self.turn.standings[one.job] = watched.standing
+        self.turn.deliveries += notify.meanwhile(found, self.config.sinks, self.node, now)
+        self.meanwhile = notify.meanwhile_sentence(found)
 
     def _read_past(self, source: journal.Journal) -> Iterator[None]:
         self.begins = source.begins()
@@ -607,7 +675,17 @@ class Engine:
         self, watched: Watched, open_run: Open, judgement: Judgement, tail: tuple[str, ...]
     ) -> None:
         job, run = watched.job, judgement.run
-        change = alerts.decide(watched.standing, judgement, job.alerts, job.severity)
+        more = self.catching_up or any(
+            one.key != open_run.key and self._is_over(one) for one in watched.track.runs
+        )
+        told = self._told_by_hook(watched, judgement)
+        change = alerts.decide(
+            watched.standing,
+            judgement,
+            job.alerts,
+            job.severity,
+            more=more and (told is None or watched.standing.tally is not None),
+        )
         watched.last_judged = run.last_invocation
         watched.last_finished = max(watched.last_finished, run.finished or 0)
         watched.track = watched.track.without(open_run.key)
@@ -615,6 +693,34 @@ class Engine:
         self._record_attempts(run.id, job.name, open_run)
         self.turn.triggers[job.name] = watched.track.last_trigger
         self._settle(watched, judgement, change, tail)
+        if not more:
+            self._reveal(watched, judgement.at)
+        still = watched.standing.incident
+        if told is not None and (still is None or still.id != told.id):
+            said = replace(judgement, reason="superseded", summary="it is part of another alert")
+            listeners = notify.listeners(told.to, self.config.sinks)
+            self.turn.deliveries += notify.told(
+                "resolved", told, said, job, listeners, self.node, judgement.at
+            )
+
+    def _told_by_hook(self, watched: Watched, judgement: Judgement) -> Incident | None:
+        """With us down, the OnFailure= hook may have told of this run; then its end is told as
+        well. The hook sees no further than that run: it may belong to an incident that is open."""
+        to = watched.job.alerts.to
+        alert = alert_id(judgement.run.id)
+        if not any(delivery_id(alert, "firing", name) in self.spooled for name in to):
+            return None
+        return Incident(
+            id=alert,
+            job=watched.job.name,
+            opened=judgement.run.finished or judgement.at,
+            verdict=judgement.verdict,
+            reason=judgement.reason,
+            summary=judgement.summary,
+            run=judgement.run.id,
+            severity=watched.job.severity,
+            to=to,
+        )
 
     def _settle(
         self,

@@ -67,6 +67,7 @@ from outcomed.tracker import (
 # Hooks of our own units would call themselves.
 _OWN = ("outcomed-alert@", "outcomed-check@", "outcome@", "outcomed-deliver.")
 _SUFFIX = ".alert"
+_TOLD = ".told"  # spool/in/JOB.told: told in the daemon's place, until that has caught up
 WORD = 100  # characters of what systemd says in one word
 LOOK_BACK = Usec(3600 * 1_000_000)  # how far back the failure that called us may lie
 
@@ -150,6 +151,13 @@ def resolved(marker: Marker, config: Config, node: notify.Node, now: Usec) -> li
     return notify.told("resolved", marker.incident, well, _nameless(marker.unit), sinks, node, now)
 
 
+def forget_told(paths: Paths) -> None:
+    """The daemon knows of it by now."""
+    for name in spool.names(paths.requests):
+        if name.endswith(_TOLD):
+            (paths.requests / name).unlink(missing_ok=True)
+
+
 # --- the process -----------------------------------------------------------------------------
 
 
@@ -202,8 +210,10 @@ def _alert_without_job(unit: UnitName, seen: Run, config: Config, paths: Paths) 
 
 
 def _alert_for_daemon(job: Job, seen: Run, config: Config, paths: Paths) -> int:
-    """The daemon is down: say what it will say, under its id, so that it says it once."""
-    if _incident_is_open(job.name, paths) or _says_already_done(job, seen):
+    """The daemon is down: say what it will say, under its id, so that it says it once. Of later
+    failures nobody but the daemon knows whether they are the same incident's."""
+    told = paths.requests / f"{job.name}{_TOLD}"
+    if _incident_is_open(job.name, paths) or told.exists() or _says_already_done(job, seen):
         return EXIT_FINE
     if job.alerts.after > 1:
         print(f"<4>{job.name}: left to outcomed.service to count, which is down", file=sys.stderr)
@@ -213,6 +223,7 @@ def _alert_for_daemon(job: Job, seen: Run, config: Config, paths: Paths) -> int:
     )
     sinks = notify.listeners(job.alerts.to, config.sinks)
     _spool(notify.told("firing", incident, judgement, job, sinks, _node(), _now()), config, paths)
+    spool.write_aside(told, incident.id.encode(), 0o600)
     print(f"<4>outcomed.service is down; told {len(sinks)} sinks in its place", file=sys.stderr)
     return EXIT_FINE
 

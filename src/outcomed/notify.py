@@ -12,16 +12,24 @@ from typing import Any, Literal
 import msgspec
 
 from outcomed import verdicts
+from outcomed.alerts import Tally
 from outcomed.model import (
     Delivery,
     Incident,
     Job,
+    JobName,
     Judgement,
     Record,
     Sink,
+    UnitName,
     Usec,
+    Verdict,
+    alert_id,
     delivery_id,
 )
+
+OURS = Job(name=JobName(""), unit=UnitName("outcomed.service"))  # what is about no job
+NAMED = 8  # jobs in a sentence; all of them are in the message's data
 
 State = Literal["firing", "resolved", "reminder", "test"]
 
@@ -91,6 +99,11 @@ def data(
 ) -> dict[str, Any]:
     """The contract's `data`, but for the log's tail."""
     run = judgement.run if judgement is not None else None
+    said = ("removed", "the job was removed")
+    if judgement is not None:
+        said = (judgement.reason, verdicts.sentence(judgement))
+    elif state == "firing":
+        said = (incident.reason, incident.summary)
     return {
         "job": job.name,
         "unit": run.unit if run is not None else job.unit,
@@ -99,8 +112,8 @@ def data(
         "state": state,
         "severity": incident.severity,
         "verdict": judgement.verdict if judgement is not None else incident.verdict,
-        "reason": judgement.reason if judgement is not None else "removed",
-        "summary": verdicts.sentence(judgement) if judgement is not None else "the job was removed",
+        "reason": said[0],
+        "summary": said[1],
         "since": rfc3339(incident.opened),
         "run": run.invocation if run is not None else None,
         "slot": rfc3339(run.slot) if run is not None else None,
@@ -124,6 +137,67 @@ def shown_finding(finding: Any) -> dict[str, Any]:
         "summary": finding.summary,
         "evidence": msgspec.to_builtins(evidence),
     }
+
+
+class Meanwhile(Record, frozen=True):
+    """A job that went wrong and recovered before anybody could be told."""
+
+    job: JobName
+    unit: UnitName
+    tally: Tally
+    again: bool  # and is bad once more, which is told apart
+
+
+def meanwhile(
+    found: Sequence[Meanwhile], sinks: Sequence[Sink], node: Node, at: Usec
+) -> list[Delivery]:
+    """One message for each sink that would have heard of any of them."""
+    return [
+        _told_meanwhile([one for one in found if sink.name in one.tally.to], sink, node, at)
+        for sink in sinks
+        if any(sink.name in one.tally.to for one in found)
+    ]
+
+
+def _told_meanwhile(found: Sequence[Meanwhile], sink: Sink, node: Node, at: Usec) -> Delivery:
+    incident = Incident(
+        id=alert_id("meanwhile\0" + "\0".join(sorted(one.tally.alert for one in found))),
+        job=OURS.name,
+        opened=min(one.tally.since for one in found),
+        verdict=min((verdict for one in found for verdict in one.tally.bad), key=_BY_WEIGHT.index),
+        reason="meanwhile",
+        summary=meanwhile_sentence(found),
+        run=None,
+        severity="warning",
+    )
+    body = data("resolved", incident, None, OURS, node)
+    body |= {"reason": incident.reason, "summary": incident.summary}
+    body["jobs"] = [
+        {
+            "job": one.job,
+            "unit": one.unit,
+            "bad": one.tally.bad,
+            "since": rfc3339(one.tally.since),
+            "again": one.again,
+        }
+        for one in found
+    ]
+    return deliver("resolved", incident.id, body, sink, node, at)
+
+
+_BY_WEIGHT = list(reversed(Verdict))
+
+
+def meanwhile_sentence(found: Sequence[Meanwhile]) -> str:
+    named = ", ".join(f"{one.job} ({_how_bad(one)})" for one in found[:NAMED])
+    rest = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    jobs = "1 job" if len(found) == 1 else f"{len(found)} jobs"
+    return f"{jobs} went wrong and recovered while outcomed was not there: {named}{rest}"
+
+
+def _how_bad(one: Meanwhile) -> str:
+    counts = ", ".join(f"{times} {verdict}" for verdict, times in one.tally.bad.items())
+    return f"{counts}; bad again, see there" if one.again else counts
 
 
 def listeners(names: Collection[str], sinks: Sequence[Sink]) -> list[Sink]:

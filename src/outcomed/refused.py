@@ -20,17 +20,12 @@ from outcomed.model import (
     Config,
     Delivery,
     Incident,
-    Job,
-    JobName,
-    UnitName,
     Usec,
     Verdict,
     alert_id,
     fingerprint,
 )
 from outcomed.paths import Paths
-
-_OURS = Job(name=JobName(""), unit=UnitName("outcomed.service"))
 
 
 def update(
@@ -64,7 +59,7 @@ def _open(errors: Sequence[Problem], config: Config, now: Usec) -> Incident:
     rest = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return Incident(
         id=alert_id(f"configuration\0{_edition(errors)}"),
-        job=_OURS.name,
+        job=notify.OURS.name,
         opened=now,
         verdict=Verdict.UNKNOWN,
         reason="configuration",
@@ -88,11 +83,9 @@ def _edition(errors: Sequence[Problem]) -> str:
 def _told(
     state: notify.State, incident: Incident, config: Config, node: notify.Node, now: Usec
 ) -> list[Delivery]:
-    said = ("sound", "all files are sound again")
-    if state == "firing":
-        said = (incident.reason, incident.summary)
-    body = notify.data(state, incident, None, _OURS, node)
-    body |= {"reason": said[0], "summary": said[1]}
+    body = notify.data(state, incident, None, notify.OURS, node)
+    if state == "resolved":
+        body |= {"reason": "sound", "summary": "all files are sound again"}
     return [
         notify.deliver(state, incident.id, body, sink, node, now)
         for sink in notify.listeners(incident.to, config.sinks)

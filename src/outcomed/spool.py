@@ -210,6 +210,11 @@ def failed_ids(paths: Paths = PATHS) -> list[str]:
     return _ids(_failed(paths))
 
 
+def known_ids(paths: Paths = PATHS) -> list[str]:
+    """All of them. A message only ever moves on from out/, so that is looked at first."""
+    return [*pending_ids(paths), *done_ids(paths), *failed_ids(paths)]
+
+
 def take(ident: str, paths: Paths = PATHS) -> Delivery | Damaged | None:
     """The message as it lies in out/, left there. None: it went elsewhere meanwhile."""
     if _STEM.fullmatch(ident) is None:

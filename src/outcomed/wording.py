@@ -145,6 +145,8 @@ def text(words: Words) -> str:
 RED, YELLOW, GREEN, WHITE = "\U0001f534", "\U0001f7e1", "\U0001f7e2", "\N{MEDIUM WHITE CIRCLE}"
 FINDING_MARK = {Held.BROKEN: "✗", Held.UNKNOWN: "?"}
 
+MEANWHILE = "meanwhile"  # what began and ended while nobody looked
+
 # What ends an alert and is no recovery.
 _ENDED_OTHERWISE = {
     "removed": "closed, not recovered",
@@ -167,6 +169,8 @@ def _title(data: Data) -> str:
     match data.state:
         case "test":
             return "test"
+        case "resolved" if data.reason == MEANWHILE:
+            return "recovered meanwhile"
         case "resolved":
             recovered = "accepted" if data.verdict is Verdict.ACCEPTED else "recovered"
             return _ENDED_OTHERWISE.get(data.reason, recovered)
@@ -214,6 +218,8 @@ def _when(data: Data, now: datetime | None, zone: tzinfo | None) -> str:
     match data.state:
         case "test":
             return f"sent {_moment(now, zone)}" if now else ""
+        case "resolved" if data.reason == MEANWHILE:
+            return f"from {_moment(data.since, zone)} on" if data.since else ""
         case "resolved":
             return _was_bad(data, now, zone)
         case _:

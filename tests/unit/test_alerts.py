@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from outcomed import alerts
 from outcomed.alerts import Change, Standing
@@ -266,3 +267,179 @@ def test_accepting_never_opens_and_is_as_if_the_run_had_been_good(
         assert (change.standing.incident is None) is (as_if.incident is None)
     if change.closed is not None:
         assert change.closed.id == before.incident.id if before.incident else False
+
+
+# --- the past --------------------------------------------------------------------------------
+
+
+def caught_up(*verdicts: Verdict, after: int = 1, standing: Standing | None = None) -> list[str]:
+    """What is told of verdicts that are all of the past: F1, R1, and (what was folded)."""
+    standing, changes = past(*verdicts, after=after, standing=standing)
+    words, known = [], list[str]()
+    for change in changes:
+        for state, incident in change.messages:
+            if incident.id not in known:
+                known.append(incident.id)
+            words.append(f"{state[0].upper()}{known.index(incident.id) + 1}")
+    if standing.folded is not None:
+        words.append(" ".join(f"{times} {one}" for one, times in standing.folded.bad.items()))
+    return words
+
+
+def past(
+    *verdicts: Verdict, after: int = 1, standing: Standing | None = None
+) -> tuple[Standing, list[Change]]:
+    """The last one knows that it is the last; what is open after it is revealed."""
+    standing = standing or Standing()
+    changes = []
+    for number, verdict in enumerate(verdicts, 1):
+        changes.append(
+            alerts.decide(
+                standing,
+                judged(verdict, 50 + number),
+                Alerts(after=after, to=("ops",)),
+                "critical",
+                more=number < len(verdicts),
+            )
+        )
+        standing = changes[-1].standing
+    if standing.tally is not None:
+        changes.append(alerts.reveal(standing))
+        standing = changes[-1].standing
+    return standing, changes
+
+
+OPEN, _ = decide(F)
+WARNED, _ = decide(U, U)
+COUNTING, _ = decide(F, after=2)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "after", "standing", "expected"),
+    [
+        # what began and ended in it is no message of its own
+        ((F, V), 1, None, ["1 failed"]),
+        ((F, X, F, V, V), 1, None, ["2 failed 1 silent-failure"]),
+        ((F, V, X, V), 1, None, ["1 failed 1 silent-failure"]),
+        ((U, U, V), 1, None, ["2 unknown"]),
+        ((U, U, X, V), 1, None, ["2 unknown 1 silent-failure"]),
+        ((F, F, V), 2, None, ["2 failed"]),
+        ((F, U, S, V), 1, None, ["1 failed 1 unknown"]),
+        # what was not to be told is not told together either
+        ((F, V), 2, None, []),
+        ((F, F), 3, None, []),
+        ((V, S, U, V), 1, None, []),
+        # what is open at the end is told, once
+        ((V, F), 1, None, ["F1"]),
+        ((F, F), 1, None, ["F1"]),
+        ((F, S), 1, None, ["F1"]),
+        ((F, U), 1, None, ["F1"]),
+        ((F, F, F), 3, None, ["F1"]),
+        ((U, U, S), 1, None, ["F1"]),
+        ((U, U, F), 1, None, ["F1"]),
+        ((U, U, F), 2, None, ["F1"]),
+        # also beside what has ended
+        ((F, V, X, S), 1, None, ["F1", "1 failed"]),
+        ((F, V, X), 1, None, ["F1", "1 failed"]),
+        # what was told before is ended as ever
+        ((F, V), 1, OPEN, ["R1"]),
+        ((V, F, V), 1, OPEN, ["R1", "1 failed"]),
+        ((V, F), 1, OPEN, ["R1", "F2"]),
+        ((S, F), 1, OPEN, []),
+        ((F, V), 1, WARNED, ["R1", "F2", "R2"]),
+        # and what `after` was counting before is no incident of the past
+        ((F, V), 2, COUNTING, ["F1", "R1"]),
+    ],
+)
+def test_of_the_past_the_sinks_hear(
+    verdicts: tuple[Verdict, ...], after: int, standing: Standing | None, expected: list[str]
+) -> None:
+    assert caught_up(*verdicts, after=after, standing=standing) == expected
+
+
+def test_what_is_held_back_is_seen_by_nobody_until_it_is_revealed() -> None:
+    standing, changes = past(F, S)
+    assert [change.quiet for change in changes] == [True, True, False]
+    assert changes[0].opened is not None
+    assert not changes[0].standing.is_alarm
+    assert not changes[1].standing.is_alarm
+    assert standing.is_alarm
+    assert changes[2].opened == standing.incident
+    assert standing.incident is not None
+    assert standing.incident.id == changes[0].opened.id
+    assert standing.incident.to == ("ops",)
+
+
+def test_a_bad_last_run_shows_what_was_held_back() -> None:
+    standing, (first, last) = past(F, X)
+    assert first.quiet
+    assert not last.quiet
+    assert last.opened == standing.incident
+    assert standing.is_alarm
+
+
+def test_what_was_folded_says_since_when_and_who_would_have_heard() -> None:
+    standing, changes = past(V, F, V, X, V)
+    assert standing.folded is not None
+    assert changes[1].opened is not None
+    assert standing.folded.alert == changes[1].opened.id
+    assert standing.folded.since == judged(F, 52).at
+    assert standing.folded.to == ("ops",)
+
+
+def test_what_nobody_could_look_at_is_not_counted() -> None:
+    standing, _ = past(F, S)
+    held = alerts.decide(Standing(), judged(F), Alerts(), "critical", more=True).standing
+    late = alerts.decide(held, judged(U, 2, late=True), Alerts(), "critical", more=True)
+    assert late.standing.tally == held.tally
+    assert standing.tally is None
+
+
+def test_a_folded_one_stays_folded_until_it_is_told() -> None:
+    standing, _ = past(F, V)
+    for verdict in Verdict:
+        after, _ = decide(verdict, standing=standing)
+        assert after.folded == standing.folded
+    accepted = alerts.accept(decide(F, standing=standing)[0], judged(A, 9), [], Alerts(), "warning")
+    assert accepted.standing == Standing(folded=standing.folded)
+    assert [state for state, _ in accepted.messages] == ["resolved"]
+
+
+def test_a_person_accepts_what_is_held_back() -> None:
+    held = alerts.decide(Standing(), judged(F), Alerts(), "critical", more=True).standing
+    change = alerts.accept(held, judged(A, 9), [], Alerts(), "critical")
+    assert change.quiet
+    assert change.messages == ()
+    assert change.standing.folded == held.tally
+
+
+@given(histories, histories, st.integers(1, 3))
+def test_whoever_was_away_knows_in_the_end_what_he_would_have_known(
+    before: list[Verdict], history: list[Verdict], after: int
+) -> None:
+    """The same alerts are open, under the same ids; and each that is not told by itself is told
+    together, if it was to be told."""
+    begin, _ = decide(*before, after=after)
+    there = begin
+    told_live: set[str] = set()
+    became_worse: set[str] = set()  # and was told as what it became
+    for number, verdict in enumerate(history, 1):
+        change = alerts.decide(
+            there, judged(verdict, 50 + number), Alerts(after=after, to=("ops",)), "critical"
+        )
+        there = change.standing
+        told_live |= {incident.id for state, incident in change.messages if state == "firing"}
+        if change.closed is not None and change.opened is not None:
+            became_worse.add(change.closed.id)
+    away, changes = past(*history, after=after, standing=begin)
+    messages = [(s, one.id) for change in changes for s, one in change.messages]
+    fired = {ident for state, ident in messages if state == "firing"}
+    assert len(set(messages)) == len(messages)
+    assert replace(away, folded=None) == there
+    assert fired <= told_live
+    assert (away.folded is not None) == bool(told_live - fired - became_worse)
+    if away.folded is not None:
+        assert away.folded.alert in told_live - fired
+    # And each end that is told answers a beginning.
+    known = {begin.incident.id} if begin.incident is not None and begin.incident.told else set()
+    assert {ident for state, ident in messages if state == "resolved"} <= known | fired

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outcomed import notify
+from outcomed.alerts import Tally
 from outcomed.model import (
     Alerts,
     BootId,
@@ -28,7 +29,7 @@ from outcomed.model import (
     delivery_id,
     run_id,
 )
-from outcomed.notify import Node, State
+from outcomed.notify import Meanwhile, Node, State
 
 NODE = Node("host.example.com", "m" * 32)
 INVOCATION = InvocationId("a" * 32)
@@ -145,6 +146,80 @@ def test_a_unit_without_job_file_is_the_subject() -> None:
 
 def test_a_job_tells_the_sinks_that_it_names() -> None:
     assert notify.listeners(JOB.alerts.to, [PAGER, OPS]) == [OPS]
+
+
+def test_an_incident_whose_verdict_is_out_of_reach_speaks_for_itself() -> None:
+    data = told("firing", None)[0].event["data"]
+    assert isinstance(data, dict)
+    assert (data["reason"], data["summary"]) == ("artifact", "/srv/a: no such file")
+
+
+def went_wrong(
+    name: str, bad: dict[Verdict, int], *to: str, since: int = 0, again: bool = False
+) -> Meanwhile:
+    tally = Tally(bad, Usec(AT + since), alert_id(name), to)
+    return Meanwhile(JobName(name), UnitName(f"{name}.service"), tally, again)
+
+
+BOTH = [
+    went_wrong("backup", {Verdict.FAILED: 2, Verdict.SILENT_FAILURE: 1}, "ops", since=5),
+    went_wrong("sync", {Verdict.UNKNOWN: 2}, "ops", "pager", again=True),
+]
+
+
+def test_what_went_wrong_meanwhile_is_one_message_for_each_sink() -> None:
+    ops, pager = notify.meanwhile(BOTH, [OPS, PAGER], NODE, AT)
+    data = ops.event["data"]
+    assert isinstance(data, dict)
+    assert ops.event["subject"] == "outcomed.service"
+    assert (data["state"], data["reason"], data["verdict"]) == (
+        *("resolved", "meanwhile", "silent-failure"),
+    )
+    assert data["summary"] == (
+        "2 jobs went wrong and recovered while outcomed was not there: "
+        "backup (2 failed, 1 silent-failure), sync (2 unknown; bad again, see there)"
+    )
+    assert data["since"] == notify.rfc3339(AT)
+    assert data["jobs"] == [
+        {
+            "job": "backup",
+            "unit": "backup.service",
+            "bad": {"failed": 2, "silent-failure": 1},
+            "since": notify.rfc3339(Usec(AT + 5)),
+            "again": False,
+        },
+        {
+            "job": "sync",
+            "unit": "sync.service",
+            "bad": {"unknown": 2},
+            "since": notify.rfc3339(AT),
+            "again": True,
+        },
+    ]
+    assert data["log_tail"] == []
+    other = pager.event["data"]
+    assert isinstance(other, dict)
+    assert [one["job"] for one in other["jobs"]] == ["sync"]
+    assert other["summary"].startswith("1 job went wrong")
+    assert msgspec.json.decode(msgspec.json.encode(ops), type=Delivery).id == ops.id
+
+
+def test_what_went_wrong_meanwhile_has_the_same_id_whenever_it_is_told() -> None:
+    first, _ = notify.meanwhile(BOTH, [OPS, PAGER], NODE, AT)
+    again, _ = notify.meanwhile(BOTH[::-1], [OPS, PAGER], NODE, Usec(AT + 1))
+    assert first.id == again.id
+    assert {first.id} != {one.id for one in notify.meanwhile(BOTH[:1], [OPS], NODE, AT)}
+
+
+def test_nobody_listens_to_what_went_wrong_meanwhile() -> None:
+    assert notify.meanwhile([], [OPS], NODE, AT) == []
+    assert notify.meanwhile(BOTH[:1], [PAGER], NODE, AT) == []
+
+
+def test_of_many_that_went_wrong_meanwhile_the_first_are_named() -> None:
+    many = [went_wrong(f"job-{n}", {Verdict.FAILED: 1}, "ops") for n in range(50)]
+    said = notify.meanwhile_sentence(many)
+    assert said.endswith("job-7 (1 failed) and 42 more")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tests.unit.test_wording import (
     BERLIN,
     EVENTS,
     GOOD_RUN,
+    MEANWHILE,
     NOTHING_RAN,
     TIMES,
     ZONES,
@@ -30,6 +31,27 @@ def shown(**data: Any) -> str:
     payload = slack.payload(words(**data))
     assert slacklike.faults(msgspec.json.encode(payload)) == []
     return slacklike.screen(payload)
+
+
+def test_what_went_wrong_while_nobody_looked_reads_well_on_a_phone() -> None:
+    assert shown(job="", unit="outcomed.service", **MEANWHILE) == (
+        "🟢 outcomed.service: recovered\n"
+        "meanwhile\n"
+        "\n"
+        "1 job went wrong and recovered while\n"
+        "outcomed was not there: backup (2\n"
+        "failed)\n"
+        "\n"
+        "On web1, from Fri 2026-11-27 03:10\n"
+        "CET on\n"
+        "Nothing to do\n"
+        "\n"
+        "outcomed, warning\n"
+        "alert\n"
+        "5f0f6e42-0d5e-5a51-8b0c-1d2f3a4b5c6d\n"
+        "delivery\n"
+        "dddddddddddddddddddddddddddddddddddd"
+    )
 
 
 def test_it_reads_well_on_a_phone() -> None:

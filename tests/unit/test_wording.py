@@ -56,6 +56,17 @@ GOOD_RUN = {
     "finished": "2026-11-28T02:31:02+00:00",
 }
 
+MEANWHILE = NOTHING_RAN | {
+    "state": "resolved",
+    "verdict": "failed",
+    "severity": "warning",
+    "reason": "meanwhile",
+    "summary": "1 job went wrong and recovered while outcomed was not there: backup (2 failed)",
+    "steps": [],
+    "runbook": "",
+    "jobs": [{"job": "backup", "unit": "backup.service", "bad": {"failed": 2}}],
+}
+
 
 def event(time: str | None = "2026-11-27T02:10:03+00:00", **data: Any) -> dict[str, Any]:
     return {"specversion": "1.0", "id": "d" * 36, "time": time, "data": {**DATA, **data}}
@@ -114,6 +125,21 @@ def words(
             (
                 "🟢 db-backup on web1: recovered: shop-1.sql.gz: 612.4M; was bad for 1 d; "
                 "nothing to do"
+            ),
+        ),
+        (
+            {"job": "", "unit": "outcomed.service", **MEANWHILE},
+            (
+                "🟢 outcomed.service on web1: recovered meanwhile: 1 job went wrong and recovered "
+                "while outcomed was not there: backup (2 failed); from Fri 2026-11-27 03:10 CET "
+                "on; nothing to do"
+            ),
+        ),
+        (
+            {"job": "", "unit": "outcomed.service", **MEANWHILE, "since": None},
+            (
+                "🟢 outcomed.service on web1: recovered meanwhile: 1 job went wrong and recovered "
+                "while outcomed was not there: backup (2 failed); nothing to do"
             ),
         ),
         (

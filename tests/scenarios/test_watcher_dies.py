@@ -1,0 +1,217 @@
+"""`watcher-dies`: the daemon is stopped, killed, or loses its sources, across good and bad runs.
+
+Whatever journal and ledger still prove is reached afterwards, in the same order; of the rest it is
+said why it is not known. What is of no use any more is told in one message.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.scenarios.conftest import Message, Site
+
+# A run does what its word says; its rule is about output, which can be looked at later too.
+SCRIPT = """
+read word < /srv/{name}.word
+echo "begin $word"
+if [ "$word" = lie ]; then echo ERROR disk full; fi
+if [ "$word" = fail ]; then exit 3; fi
+echo all done
+"""
+RULE = "- journal: {never: ERROR}\n"
+VERDICTS = {"good": "verified", "lie": "silent-failure", "fail": "failed"}
+
+
+def jobs(site: Site, *names: str, service: str = "", top: str = "") -> None:
+    for name in names:
+        site.unit(name, SCRIPT.format(name=name), service=service)
+        site.job_file(name, RULE, top=top)
+    site.reload()
+
+
+def start(site: Site, name: str, *words: str) -> None:
+    """So many runs, each ended when the next begins."""
+    for word in words:
+        site.node.run(
+            f"echo {word} > /srv/{name}.word; systemctl reset-failed {name} 2>/dev/null;"
+            f" systemctl start {name}.service || test {word} = fail"
+        )
+
+
+def live(site: Site, name: str, word: str) -> None:
+    before = site.state(name)
+    start(site, name, word)
+    assert site.judged(name, before)["verdict"] == VERDICTS[word]
+
+
+def history(site: Site, name: str) -> list[dict[str, Any]]:
+    shown = site.node.run(
+        ["outcomectl", "history", name, "-n", "999", "--json=short"], check=False
+    ).stdout
+    runs: list[dict[str, Any]] = json.loads(shown or "[]")
+    return runs[::-1]
+
+
+def judged(site: Site, name: str, words: Sequence[str], timeout: float = 30) -> None:
+    """Every run has one verdict, in the order in which they ran, and it is the right one."""
+    expected = [VERDICTS[word] for word in words]
+    site.node.wait_for(
+        lambda: len(history(site, name)) >= len(expected), timeout, f"{len(expected)} verdicts"
+    )
+    assert [run["verdict"] for run in history(site, name)] == expected
+    said = {entry["OUTCOMED_VERDICT_SEQ"]: entry for entry in site.verdicts(name)}
+    assert [said[seq]["OUTCOMED_VERDICT"] for seq in sorted(said, key=int)] == expected
+
+
+def told(site: Site, name: str) -> list[tuple[str, str]]:
+    return [(one["data"]["state"], one["data"]["alert_id"]) for one in site.messages(name)]
+
+
+def meanwhile(site: Site) -> list[Message]:
+    events = site.messages("outcomed.service")
+    return [one["data"] for one in events if one["data"]["reason"] == "meanwhile"]
+
+
+def incident_lines(site: Site, name: str) -> list[str]:
+    """Alerts of the job, as the journal shows them opening and closing."""
+    lines = site.node.journal(f"OUTCOMED_JOB={name}")
+    return [one["MESSAGE"] for one in lines if "OUTCOMED_ALERT" in one]
+
+
+# --- what is told ----------------------------------------------------------------------------
+
+
+def test_what_went_wrong_and_recovered_meanwhile_is_one_message(own_site: Site) -> None:
+    site = own_site
+    names = [f"night-{number}" for number in range(12)]
+    jobs(site, *names, "calm")
+    site.node.systemctl("stop", "outcomed.service")
+    for name in names:
+        start(site, name, "lie", "good", "fail", "fail", "good")
+    start(site, "calm", "good", "good")
+    site.node.systemctl("start", "outcomed.service")
+    for name in names:
+        judged(site, name, ["lie", "good", "fail", "fail", "good"])
+    judged(site, "calm", ["good", "good"])
+    site.receiver.wait_for(1, 20)
+    (data,) = meanwhile(site)
+    assert [one["job"] for one in data["jobs"]] == sorted(names)
+    assert [one["bad"] for one in data["jobs"]] == [{"silent-failure": 1, "failed": 2}] * 12
+    assert not any(one["again"] for one in data["jobs"])
+    assert data["summary"].startswith("12 jobs went wrong and recovered while outcomed was not")
+    assert len(site.receiver.requests) == 1
+    for name in names:
+        assert site.state(name)["incident"] is None
+        assert incident_lines(site, name) == []
+        site.shows_as_failed(name, False)
+    (said,) = site.node.journal("_SYSTEMD_UNIT=outcomed.service", "OUTCOMED_REASON=meanwhile")
+    assert said["MESSAGE"] == data["summary"]
+
+    # And it is told once: neither a restart nor a kill brings it again.
+    site.node.systemctl("restart", "outcomed.service")
+    site.node.systemctl("kill", "--signal=KILL", "outcomed.service")
+    live(site, "calm", "good")
+    site.messages("calm")
+    assert len(site.receiver.requests) == 1
+
+
+def test_what_is_bad_after_a_downtime_is_told_as_ever(site: Site) -> None:
+    jobs(site, "told-before", "stays", "is-new", "is-held", "again")
+    live(site, "told-before", "fail")
+    live(site, "stays", "lie")
+    ((_, before),) = told(site, "told-before")
+    site.node.systemctl("stop", "outcomed.service")
+    start(site, "told-before", "fail", "good")
+    start(site, "stays", "fail", "fail")
+    start(site, "is-new", "good", "lie", "fail")
+    start(site, "again", "fail", "good", "lie")
+    # Its last run is skipped, and says nothing about what went wrong before.
+    start(site, "is-held", "fail", "lie")
+    drop_in = "/etc/systemd/system/is-held.service.d/skip.conf"
+    site.node.write(drop_in, "[Unit]\nConditionPathExists=/srv/nowhere\n")
+    site.node.run("systemctl daemon-reload; systemctl start is-held")
+    site.node.systemctl("start", "outcomed.service")
+    judged(site, "is-new", ["good", "lie", "fail"])
+    site.receiver.wait_for(6, 20)
+    assert told(site, "told-before") == [("firing", before), ("resolved", before)]
+    assert [state for state, _ in told(site, "stays")] == ["firing"]
+    for name in ("is-new", "again", "is-held"):
+        incident = site.node.wait_for(lambda n=name: site.state(n)["incident"], 10, "an incident")
+        assert told(site, name) == [("firing", incident)], name
+        site.shows_as_failed(name, True)
+        assert len(incident_lines(site, name)) == 1
+    (held,) = site.messages("is-held")
+    assert (held["data"]["verdict"], held["data"]["summary"]) == ("failed", "exited with status 3")
+    (data,) = meanwhile(site)
+    assert [(one["job"], one["bad"], one["again"]) for one in data["jobs"]] == [
+        ("again", {"failed": 1}, True)
+    ]
+    for name in ("stays", "is-new", "again"):
+        live(site, name, "good")
+        assert [state for state, _ in told(site, name)] == ["firing", "resolved"]
+        site.shows_as_failed(name, False)
+
+
+HOOK = "[Unit]\nOnFailure=outcomed-alert@%n.service\n"
+FINISHED = "MESSAGE_ID=39f53479d3a045ac8e11786248231fbf"
+
+
+def test_what_the_hook_has_told_is_told_to_be_over(site: Site) -> None:
+    """And it speaks once in a downtime: later failures may be the same incident's."""
+    jobs(site, "hooked", service=HOOK)
+    site.node.systemctl("stop", "outcomed.service")
+    unit = "UNIT=outcomed-alert@hooked.service.service"
+    for times, words in enumerate((["fail"], ["fail"], ["good", "fail"]), 1):
+        start(site, "hooked", *words)
+        site.node.wait_for(
+            lambda n=times: len(site.node.journal(FINISHED, unit, "_PID=1")) == n, 30, "the hook"
+        )
+    start(site, "hooked", "good")
+    ((_, alert),) = told(site, "hooked")
+    site.node.systemctl("start", "outcomed.service")
+    judged(site, "hooked", ["fail", "fail", "good", "fail", "good"])
+    site.node.wait_for(lambda: len(told(site, "hooked")) == 2, 20, "the end of what was told")
+    assert told(site, "hooked") == [("firing", alert), ("resolved", alert)]
+    assert [one["job"] for one in meanwhile(site)[-1]["jobs"]] == ["hooked"]
+    assert not site.node.exists("/var/lib/outcomed/spool/in/hooked.told")
+    live(site, "hooked", "fail")
+    assert len(told(site, "hooked")) == 3
+
+
+def test_killed_while_it_catches_up_it_loses_and_repeats_nothing(own_site: Site) -> None:
+    site = own_site
+    names = [f"kill-{number}" for number in range(8)]
+    jobs(site, *names)
+    site.node.systemctl("stop", "outcomed.service")
+    words = ["fail", "good", "lie", "good", "fail", "lie", "good", "good"] * 4
+    for name in names:
+        start(site, name, *words)
+    start(site, names[0], "lie")
+    kill = (
+        "systemctl reset-failed outcomed; systemctl start --no-block outcomed;"
+        " for n in $(seq {wait}); do :; done; systemctl kill --signal=KILL outcomed"
+    )
+    for wait in range(10_000, 400_000, 40_000):
+        site.node.run(kill.format(wait=wait), check=False)
+    site.node.run("systemctl reset-failed outcomed; systemctl start outcomed")
+    judged(site, names[0], [*words, "lie"], 60)
+    for name in names[1:]:
+        judged(site, name, words, 60)
+    site.receiver.wait_for(2, 20)
+    assert [state for state, _ in told(site, names[0])] == ["firing"]
+    for name in names[1:]:
+        assert told(site, name) == []
+    (data,) = meanwhile(site)
+    expected = {"failed": 8, "silent-failure": 8}
+    assert {one["job"]: one["bad"] for one in data["jobs"]} == dict.fromkeys(names, expected)
+    assert [one["job"] for one in data["jobs"] if one["again"]] == [names[0]]
+
+
+@pytest.fixture(autouse=True)
+def on_its_feet(request: pytest.FixtureRequest) -> None:
+    """A test that failed halfway may have left it stopped."""
+    if "site" in request.fixturenames:
+        site: Site = request.getfixturevalue("site")
+        site.node.systemctl("start", "outcomed.service")

@@ -46,3 +46,7 @@ class RefusedError(BusError):
 
 class JournalError(OutcomedError):
     """The journal could not be read, written or synchronized."""
+
+
+class CalendarError(OutcomedError):
+    """systemd-analyze did not say which moments a calendar expression names."""

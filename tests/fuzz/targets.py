@@ -21,6 +21,7 @@ import msgspec
 import yaml
 
 from outcomed import (
+    calendar,
     checks,
     config,
     expressions,
@@ -60,6 +61,7 @@ from outcomed.model import (
     run_id,
 )
 from outcomed.paths import Paths
+from outcomed.timers import Service
 from outcomed.tracker import Seen, Told, Track, What
 
 TESTS = Path(__file__).parents[1]
@@ -657,6 +659,11 @@ PROPERTIES = (
     *(b"InactiveEnterTimestamp", b"InactiveEnterTimestampMonotonic", b"ActiveEnterTimestamp"),
     *(b"ActiveEnterTimestampMonotonic", b"ActivationDetails"),
 )
+TIMER_PROPERTIES = (
+    *(b"Unit", b"Result", b"TimersCalendar", b"TimersMonotonic", b"NextElapseUSecRealtime"),
+    *(b"NextElapseUSecMonotonic", b"LastTriggerUSec", b"AccuracyUSec", b"RandomizedDelayUSec"),
+    *(b"FixedRandomDelay", b"Persistent", b"RemainAfterElapse"),
+)
 TYPES: tuple[Any, ...] = (
     *(b"inactive", b"failed", b"dead", b"success", b"\xff", b"", None, True, 0, 1, 2**64, -1, 0.5),
     *([], [1] * 16, list(range(0, 256, 16)), [300], [b"a"], {}, {b"a": 1}, (), (0, b"/"), (b"x",)),
@@ -666,6 +673,7 @@ TYPES: tuple[Any, ...] = (
         [(b"trigger_timer_realtime_usec", b"9" * 5000)],
     ),
     *([(b"a",)], [b"ab"], [(1, 2)], "text"),
+    *([(b"OnCalendar", b"daily", 5), (b"OnBootUSec", 5, 2**64 - 1)], [(b"\xff", b"\xff")]),
 )
 
 
@@ -673,6 +681,8 @@ def fuzz_bus(data: bytes) -> None:
     from outcomed import bus
 
     choose = Choices(data)
+    timer = {choose.of(TIMER_PROPERTIES): choose.of(TYPES) for _ in range(choose.number(9))}
+    can_be_stored(bus._timer(Service(UNIT), timer))
     halves: list[dict[bytes, Any]] = [{}, {}]
     for half in halves:
         for _ in range(choose.number(len(PROPERTIES))):
@@ -728,6 +738,23 @@ def fuzz_journald_conf(data: bytes) -> None:
     settings = journal.settings_in(data.decode("utf-8", "replace"))
     assert settings.burst >= 0
     assert settings.interval >= 0
+
+
+CALENDAR_SEED = b"""\
+  Original form: daily
+Normalized form: *-*-* 00:00:00
+    Next elapse: Sat 2027-01-16 00:00:00 CET
+       (in UTC): Fri 2027-01-15 23:00:00 UTC
+       From now: 1 month 18 days left
+
+Normalized form: 2020-01-01 00:00:00
+    Next elapse: never
+"""
+
+
+def fuzz_calendar(data: bytes) -> None:
+    for moments in calendar._read(data.decode("ascii", "replace")):
+        can_be_stored(calendar.Moments(tuple(moments)))
 
 
 def fuzz_monitor(data: bytes) -> None:
@@ -908,6 +935,7 @@ def targets() -> list[Target]:
             prepared=FILES.prepared,
         ),
         Target("tracker", fuzz_tracker, TRACK_SEEDS, 6),
+        Target("calendar", fuzz_calendar, [CALENDAR_SEED], 2, (b"(in UTC)", b"never", b"\n")),
         json_target("compiled", lambda: FILES.paths.compiled, read_compiled, a_config()),
         json_target(
             "delivery", lambda: FILES.paths.spool / "out" / "one.json", read_delivery, a_delivery()

@@ -36,7 +36,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         *("tracker", "expressions", "rules", "verdicts", "alerts", "output", "notify"),
         *("wording", "slack", "checksums", "timers"),
     ),
-    "sources": ("bus", "journal", "probes", "formats."),
+    "sources": ("bus", "calendar", "journal", "probes", "formats."),
     "ledger": ("ledger", "spool", "entry", "checks", "orders", "guard"),
     "delivery": ("delivery", "sinks"),
     "check": ("check", "children"),

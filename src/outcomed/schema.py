@@ -29,6 +29,7 @@ from outcomed.model import (
     Median,
     Report,
     Rule,
+    Schedule,
     Sink,
     Steps,
     UnitName,
@@ -37,7 +38,7 @@ from outcomed.model import (
     step_fault,
 )
 from outcomed.paths import Paths
-from outcomed.quantities import format_duration, format_size
+from outcomed.quantities import YEAR, format_duration, format_size
 from outcomed.readers import (
     FAULTY,
     Fields,
@@ -371,17 +372,59 @@ def _read_alerts(node: Node, reading: Reading, key: str) -> dict[str, Any] | Non
     return values
 
 
+LONGEST = Usec(10 * YEAR)
+
+
+def _tolerance(text: str) -> Usec:
+    expected = f"expected a duration from 1s to 10y, got {shown(text)}"
+    if text.strip() == "infinity":
+        raise Fault(expected, "write 10y for as good as never")
+    if text.startswith("-"):
+        raise Fault(expected, "how much later than promised is still in time, as in 10min")
+    value = as_duration(text)
+    if not SECOND <= value <= LONGEST:
+        raise Fault(expected, "leave the key out for the default" if value == 0 else None)
+    return value
+
+
+_TOLERANCE = scalar(_tolerance, "a duration such as 10min")
+_SCHEDULE: Fields = dict.fromkeys(Schedule.__struct_fields__, _TOLERANCE)
+
+
+def _read_schedule(node: Node, reading: Reading, key: str) -> Schedule | None:
+    if node.id == "scalar":
+        hint = "when it runs is the timer's to say; write {start_within: 10min}"
+        reading.fault(node, key, f"expected a mapping, got {describe(node)}", hint)
+        return None
+    values = mapping(node, reading, key, _SCHEDULE)
+    if values is None or not is_sound(values):
+        return None
+    schedule = Schedule(**values)
+    for other, why in (
+        ("finish_within", "a run may take longer than its proof may be away"),
+        ("every", "no run has to begin by then"),
+    ):
+        proof, span = schedule.verified_within, values.get(other)
+        if proof is not None and span is not None and proof < span:
+            fault = f"{format_duration(proof)} is shorter than {other} {format_duration(span)}"
+            at = value_of(node, "verified_within")
+            reading.fault(at, f"{key}.verified_within", f"{fault}: {why}")
+            return None
+    return schedule
+
+
 _SEVERITY = scalar(choice(("critical", "warning")), "critical or warning")
 _JOB: Fields = {
     "unit": scalar(printable, "the name of a service unit"),
     "description": scalar(as_text, "a text"),
     "runbook": scalar(as_text, "a text"),
     "severity": _SEVERITY,
+    "schedule": group(_read_schedule),
     "already_done": list_of(group(_read_already_done)),
     "outcome": list_of(group(_read_rule)),
     "alerts": group(_read_alerts),
 }
-_LATER_JOB = frozenset({"schedule", "preflight", "retry"})
+_LATER_JOB = frozenset({"preflight", "retry"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,6 +491,7 @@ def _finish(
         description=values.get("description", ""),
         runbook=values.get("runbook", ""),
         severity=values.get("severity", defaults.severity),
+        schedule=values.get("schedule", Schedule()),
         already_done=values.get("already_done", ()),
         outcome=values.get("outcome", ()),
         alerts=Alerts(after=alerts.get("after", defaults.after), to=alerts.get("to", defaults.to)),

@@ -367,6 +367,7 @@ YAML_WORDS = (
     ),
     *(b"min_size: 1G", b"at_least: 3min", b"steps: ", b"command: ", b"sinks:\n", b"to: [ops]"),
     *(b"%i", b"%%", b'"\\x1b\\0\\ud800"', b"'\n '", b"exit_status: 17", b"alerts: "),
+    *(b"schedule: ", b"start_within: 10min", b"verified_within: 26h", b"every: "),
 )
 
 

@@ -86,6 +86,25 @@ def test_bad_file_says_what_is_expected_of_it(file: Path) -> None:
     assert said.replace(f"outcomectl: {file}:", "") == expected
 
 
+def test_a_schedule_is_merged_key_by_key(node: Node) -> None:
+    node.write("usr/a.yaml", "schedule: {start_within: 5min, finish_within: 2h, every: 1h}\n")
+    node.write("etc/a.yaml.d/10.yaml", "schedule: {finish_within: 3h, every: }\n")
+    assert node.job("a").schedule == model.Schedule(
+        start_within=model.Usec(5 * model.MINUTE), finish_within=model.Usec(3 * model.HOUR)
+    )
+    node.write("etc/a.yaml.d/20.yaml", "schedule:\n")
+    assert node.job("a").schedule == model.Schedule()
+
+
+def test_the_longest_tolerance_is_ten_years(node: Node) -> None:
+    node.write("etc/a.yaml", "schedule: {verified_within: 10y, every: 1s}\n")
+    node.write("etc/b.yaml", "schedule: {verified_within: 10y 1s}\n")
+    node.write("etc/c.yaml", "schedule: {verified_within: 999ms}\n")
+    loaded = node.load()
+    assert [job.name for job in loaded.config.jobs] == ["a"]
+    assert sorted(loaded.broken) == ["b", "c"]
+
+
 def test_every_key_arrives(node: Node) -> None:
     node.write("etc/outcomed.yaml", MAIN)
     node.write("etc/shop.yaml", (CONFIGS / "good/every-key.yaml").read_text())
@@ -95,6 +114,12 @@ def test_every_key_arrives(node: Node) -> None:
         description="Nightly dump of the shop database",
         runbook="https://wiki.example.com/runbooks/db-backup",
         severity="warning",
+        schedule=model.Schedule(
+            start_within=model.Usec(10 * model.MINUTE),
+            finish_within=model.Usec(2 * model.HOUR),
+            verified_within=model.Usec(50 * model.HOUR),
+            every=model.Usec(model.DAY),
+        ),
         already_done=(
             model.AlreadyDone(exit_status=17),
             model.AlreadyDone(journal="archive .* already exists"),
@@ -672,6 +697,8 @@ yaml_words = st.sampled_from(
         "to",
         "exit_status",
         "schedule",
+        "start_within",
+        "every",
         "sinks",
         "defaults",
         "type",

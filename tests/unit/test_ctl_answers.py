@@ -31,6 +31,7 @@ from outcomed.model import (
     JobName,
     Journal,
     Median,
+    Schedule,
     UnitName,
     Usec,
     Verdict,
@@ -438,6 +439,32 @@ def test_what_only_systemd_knows_becomes_a_warning(facts: dict[str, str], fault:
     unit = LOADED | {"SuccessExitStatus": "17", "PrivateTmp": "no", "LogLevelMax": "-1"} | facts
     found = [what for _, what, _ in check_config.about_unit(job, unit)]
     assert [fault in what for what in found] == ([True] if fault else [])
+
+
+NO_TIMER = "no timer that is loaded starts x.service"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "triggers", "warned"),
+    [
+        (Schedule(start_within=Usec(1)), "x.timer", []),
+        (Schedule(every=Usec(1)), "", []),
+        (Schedule(every=Usec(1), start_within=Usec(1)), "x.path", []),
+        (Schedule(every=Usec(1)), "x.path y.timer", [("schedule.every", "y.timer says when")]),
+        (Schedule(finish_within=Usec(1)), "x.path", [("unit", NO_TIMER)]),
+        (
+            *(Schedule(start_within=Usec(1)), ""),
+            [("unit", NO_TIMER), ("schedule.start_within", "nothing says when it is to start")],
+        ),
+    ],
+)
+def test_a_schedule_that_nothing_keeps_becomes_a_warning(
+    schedule: Schedule, triggers: str, warned: list[tuple[str, str]]
+) -> None:
+    job = Job(name=JobName("x"), unit=UnitName("x.service"), schedule=schedule)
+    found = list(check_config.about_unit(job, LOADED | {"TriggeredBy": triggers}))
+    assert [key for key, _, _ in found] == [key for key, _ in warned]
+    assert all(said in fault for (_, fault, _), (_, said) in zip(found, warned, strict=True))
 
 
 def test_cat_shows_the_file_and_its_drop_ins(world: World, asker: Asker) -> None:

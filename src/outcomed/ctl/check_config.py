@@ -134,9 +134,7 @@ def about_unit(job: Job, unit: dict[str, str]) -> Iterator[Warned]:
     if not job.is_template:
         if name != job.unit:
             yield "unit", f"{job.unit} is an alias, {name} is watched", f"write unit: {name}"
-        if not any(by.endswith(".timer") for by in unit.get("TriggeredBy", "").split()):
-            fault = f"no timer that is loaded starts {name}"
-            yield "unit", fault, "runs by hand are judged; that none comes, nobody notices"
+        yield from _about_schedule(job, name, unit.get("TriggeredBy", "").split())
     yield from _about_exit_status(job, unit)
     yield from _about_paths(job, unit)
     yield from _about_commands(job, unit)
@@ -152,6 +150,22 @@ def _not_loaded(job: Job, state: str) -> Iterator[Warned]:
         yield "unit", f"{job.unit} is masked: it cannot run", f"systemctl unmask {job.unit}"
     else:
         yield "unit", f"{job.unit} cannot be loaded ({state})", f"systemctl status {job.unit}"
+
+
+def _about_schedule(job: Job, name: str, triggers: Sequence[str]) -> Iterator[Warned]:
+    timer = next((one for one in triggers if one.endswith(".timer")), None)
+    if timer is not None:
+        if job.schedule.every is not None:
+            fault = f"{timer} says when {name} has to run, and every: says it once more"
+            yield "schedule.every", fault, "leave it out; it is for a job that no timer starts"
+        return
+    if job.schedule.every is not None:
+        return
+    fault = f"no timer that is loaded starts {name}"
+    hint = "that no run comes, nobody notices; schedule: {every: 24h} says how often one has to"
+    yield "unit", fault, hint
+    if job.schedule.start_within is not None:
+        yield "schedule.start_within", f"{fault}, and nothing says when it is to start", None
 
 
 def _about_exit_status(job: Job, unit: dict[str, str]) -> Iterator[Warned]:

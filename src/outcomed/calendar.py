@@ -43,10 +43,10 @@ class Moments(Record, frozen=True):
 
 
 class Asking:
-    """A question for the moments in (since, until]. `fileno()` becomes readable as it goes on; it
-    and `deadline` are others after each `done()`."""
+    """A question for the moments in (since, until], or for the next few. `fileno()` becomes
+    readable as it goes on; it and `deadline` are others after each `done()`."""
 
-    def __init__(self, expressions: Iterable[str], since: Usec, until: Usec) -> None:
+    def __init__(self, expressions: Iterable[str], since: Usec, until: Usec | None = None) -> None:
         self.since, self.until = since, until
         self.deadline = 0.0  # monotonic seconds
         self._expressions = tuple(dict.fromkeys(expressions))
@@ -54,7 +54,7 @@ class Asking:
         self._faults: dict[str, CalendarError] = {}
         self._queue: list[tuple[int, tuple[str, ...]]] = []  # how many moments, of which
         self._process: _Process | None = None
-        if since < until:
+        if until is None or since < until:
             self._ask(_FEW, self._expressions)
         self._next()
 
@@ -112,7 +112,7 @@ class Asking:
             return
         again = []
         for expression, named in zip(expressions, answer, strict=True):
-            is_all = len(named) < number or named[-1] > self.until
+            is_all = self.until is None or len(named) < number or named[-1] > self.until
             if is_all or number not in _MORE:
                 self._found[expression] = self._within(named, is_all=is_all)
             else:
@@ -121,7 +121,8 @@ class Asking:
             self._ask(_MORE[number], tuple(again))
 
     def _within(self, named: list[Usec], *, is_all: bool) -> Moments:
-        wanted = [moment for moment in named if self.since < moment <= self.until]
+        until = self.until
+        wanted = [at for at in named if self.since < at and (until is None or at <= until)]
         return Moments(tuple(wanted[:LIMIT]), not is_all or len(wanted) > LIMIT)
 
 

@@ -1,5 +1,6 @@
 """Calendar expressions as this systemd reads them, and as its timers then run."""
 
+import contextlib
 import os
 import select
 import subprocess
@@ -108,6 +109,17 @@ def test_more_than_a_thousand_moments_are_cut_and_say_so() -> None:
     together = calendar.moments(["*:00/2:00", "*:01/2:00"], since, Usec(since + 20 * HOUR))
     assert together.moments == tuple(since + i * MINUTE for i in range(1, LIMIT + 1))
     assert together.is_cut
+
+
+def test_the_next_few_moments_are_told_however_far_they_are() -> None:
+    since = usec("2027-01-01T00:00:00")
+    with contextlib.closing(Asking(["*-02-29", "daily", "2028-01-01"], since)) as question:
+        while not question.done():
+            select.select([question.fileno()], [], [], 1)
+        days = tuple(Usec(since + i * DAY) for i in range(1, 11))
+        assert question.moments(["daily"]).moments == days
+        assert question.moments(["*-02-29"]).moments[0] == usec("2028-02-29T00:00:00")
+        assert question.moments(["2028-01-01"]).moments == (usec("2028-01-01T00:00:00"),)
 
 
 def test_several_expressions_are_told_together_and_each_alone() -> None:

@@ -28,7 +28,11 @@ from tests.nodes.words import BootFailedError, CommandFailedError, Words, as_byt
 T = TypeVar("T")
 
 BOOT_TIMEOUT = 300.0
-CMDLINE = "root=/dev/nvme0n1 rw console=ttyS0 quiet systemd.show_status=error mitigations=off"
+# lsm=: else PID 1 has its BPF program checked, by an emulated processor, in every boot.
+CMDLINE = (
+    "root=/dev/nvme0n1 rw console=ttyS0 quiet systemd.show_status=error mitigations=off"
+    " lsm=capability"
+)
 PATIENCE = 10  # what a test allows for is meant for a node
 
 
@@ -89,13 +93,10 @@ class Machine(Words):
                 pass_fds=(port.fileno(), console.fileno()),
                 start_new_session=True,  # ^C is for the test
             )
-        self._agent, self._monitor = _Lines(agent), monitor
+        self._agent, self._monitor = _Lines(agent), _Lines(monitor)
         try:
-            self._agent.answer("ready", BOOT_TIMEOUT)
-            state = self.run("systemctl is-system-running --wait", check=False).stdout.strip()
-            if state != "running":
-                failed = self.systemctl("--failed", "--no-legend", check=False).stdout
-                raise BootFailedError(f"{self.name} is {state}:\n{failed}")
+            self.monitor("qmp_capabilities")
+            self._wait_until_booted()
         except (GoneError, TimeoutError) as error:
             said = "".join(self._log(name)[-4000:] for name in ("qemu.log", "console.log"))
             self._kill()
@@ -111,9 +112,29 @@ class Machine(Words):
         self._qemu.wait(30)
         self._kill()
 
+    def reboot(self) -> None:
+        """Shut down in good order and boot again."""
+        self.systemctl("--no-block", "reboot")
+        self._wait_until_booted()
+
+    def suspend(self, *, wait_for_alarm: bool = False) -> None:
+        """Sleep, and go on: woken by us at once, or by the alarm that somebody there has set."""
+        self.systemctl("--no-block", "suspend")
+        self._event("SUSPEND")
+        if not wait_for_alarm:
+            self.monitor("system_wakeup")
+        self._event("WAKEUP")
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the clock on by so much, or back."""
+        self.run(["date", "--set", f"now {seconds:+} seconds"])
+
     def monitor(self, command: str) -> None:
-        """Tell qemu itself something (qemu's manual, "human monitor"), as `system_wakeup`."""
-        self._monitor.sendall(f"{command}\n".encode())
+        """Tell qemu itself something (qemu's manual, QMP), as `system_wakeup`."""
+        number = self._monitor.say({"execute": command})
+        if command != "quit":
+            answer = self._monitor.find(lambda message: message.get("id") == number, PATIENCE)
+            assert "return" in answer, answer
 
     # Commands
 
@@ -168,8 +189,18 @@ class Machine(Words):
             *["-chardev", f"socket,id=agent,fd={agent.fileno()}"],
             *["-device", "virtserialport,chardev=agent,nr=1"],
             *["-chardev", f"socket,id=monitor,fd={monitor.fileno()}"],
-            *["-mon", "chardev=monitor,mode=readline"],
+            *["-mon", "chardev=monitor,mode=control"],
         ]
+
+    def _wait_until_booted(self) -> None:
+        self._agent.find(lambda message: message["id"] == "ready", BOOT_TIMEOUT)
+        state = self.run("systemctl is-system-running --wait", check=False).stdout.strip()
+        if state != "running":
+            failed = self.systemctl("--failed", "--no-legend", check=False).stdout
+            raise BootFailedError(f"{self.name} is {state}:\n{failed}")
+
+    def _event(self, name: str) -> None:
+        self._monitor.find(lambda message: message.get("event") == name, BOOT_TIMEOUT)
 
     def _execute(
         self, argv: list[str], stdin: bytes, timeout: float
@@ -205,37 +236,43 @@ def _accelerator() -> str:
 
 
 class _Lines:
-    """The host's end of the agent's port: questions and answers, each a line of JSON."""
+    """The host's end of a port: what is said and what is answered, each a line of JSON."""
 
     def __init__(self, port: socket.socket) -> None:
         self._port = port
         self._numbers = itertools.count()
         self._rest = b""
+        self._unread: list[dict[str, Any]] = []
 
-    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+    def say(self, message: dict[str, Any]) -> int:
         number = next(self._numbers)
         self._port.settimeout(None)
-        self._port.sendall(json.dumps(question | {"id": number}).encode() + b"\n")
-        return self.answer(number, question["timeout"] + PATIENCE)
+        self._port.sendall(json.dumps(message | {"id": number}).encode() + b"\n")
+        return number
 
-    def answer(self, wanted: int | str, timeout: float) -> dict[str, Any]:
-        """Answers to earlier questions, which came too late for whoever asked, are dropped."""
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        number = self.say(question)
+        return self.find(lambda message: message["id"] == number, question["timeout"] + PATIENCE)
+
+    def find(self, is_it: Callable[[dict[str, Any]], bool], timeout: float) -> dict[str, Any]:
+        """The first message that is it, also if it came while something else was awaited."""
         deadline = time.monotonic() + timeout
-        for line in self._lines(deadline):
-            message: dict[str, Any] = json.loads(line)
-            if message["id"] == wanted:
+        for message in itertools.chain(self._unread[:], self._messages(deadline)):
+            if is_it(message):
+                self._unread.remove(message)
                 return message
         raise GoneError("the machine went off")
 
     def close(self) -> None:
         self._port.close()
 
-    def _lines(self, deadline: float) -> Iterator[bytes]:
+    def _messages(self, deadline: float) -> Iterator[dict[str, Any]]:
         while True:
             line, found, rest = self._rest.partition(b"\n")
             if found:
                 self._rest = rest
-                yield line
+                self._unread.append(json.loads(line))
+                yield self._unread[-1]
                 continue
             self._port.settimeout(max(deadline - time.monotonic(), 0.001))
             try:

@@ -557,6 +557,10 @@ class Calls:
         """When this timer elapsed last; 0 if it has not."""
         return Usec(int(self._property(timer, _TIMER, b"LastTriggerUSec", b"t")))
 
+    def job(self, unit: UnitName) -> int:
+        """The number of the job that systemd has for this unit; 0 if it has none."""
+        return int(self._property(unit, _UNIT, b"Job", b"(uo)")[0])
+
     def user(self, unit: UnitName) -> str | None:
         """Its User=, empty for root; None where systemd has not read the unit's file."""
         try:

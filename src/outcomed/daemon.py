@@ -40,6 +40,7 @@ from outcomed.tracker import Phase, as_run, phase, resume
 RETRY_COMMIT = 5.0  # seconds between two tries when the ledger cannot be written
 RETRY_BUS = 1.0
 RETRY_SPOOL = 30.0
+PARTING = 1.0  # seconds for what can still be judged before we end
 PAST = "the journal since it was last read"
 
 
@@ -393,6 +394,22 @@ class Daemon:
                 sd.notify("WATCHDOG=1")
                 beat = time.monotonic()
             self._show_status()
+
+    def part(self) -> None:
+        """Judge what has just ended, if that is quickly done: how a process exited well is said on
+        the bus and nowhere else."""
+        until = time.monotonic() + PARTING
+        if not any(watched.track.runs for watched in self.engine.jobs.values()):
+            return
+        with contextlib.suppress(BusError):  # then the next start reads it from the journal
+            self.engine.look_around(now_usec())
+            self._take_signals(self.engine.watch, now_usec())
+            self.engine.step(set())
+            while self.engine.waits() and time.monotonic() < until:
+                self._commit_and_tell()
+                self.engine.step(self._sleep(until))
+        self.engine.keep_ends()
+        self._commit_and_tell()
 
     def _sleep(self, beat: float | None) -> set[int]:
         waits = self.engine.waits()
@@ -846,6 +863,7 @@ def main() -> int:
         daemon.start()
         daemon.run()
         sd.notify("STOPPING=1")
+        daemon.part()
     except LedgerError as error:
         return _refuse(error)
     finally:

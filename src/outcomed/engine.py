@@ -318,6 +318,14 @@ class Engine:
         self.turn.runs[shown.id] = shown
         self._record_attempts(shown.id, watched.job.name, run)
 
+    def keep_ends(self) -> None:
+        """Record what ended and is not judged yet: the next start may not see how it ended."""
+        for watched in self.jobs.values():
+            for run in watched.track.runs:
+                if run.ended:
+                    shown = tracker.as_run(watched.track, run)
+                    self.turn.runs[shown.id] = shown
+
     def _record_attempts(self, ident: Any, name: JobName, run: Open) -> None:
         self.turn.attempts += [
             (name, ident, attempt.invocation, number)
@@ -544,7 +552,7 @@ class Engine:
             newest = run is not None and watched.track.runs[-1].key == run.key
             if run is None or newest or not self._is_past(run):
                 fault = yield from self._synchronize("")
-            if run is None or run.last.result != "success" or (newest and self._is_past(run)):
+            if run is None or _needs_words(run) or (newest and self._is_past(run)):
                 self._hear_recent(watched)
                 run = self._next_ended(watched)
             if run is not None:
@@ -616,7 +624,12 @@ class Engine:
             )
         depends = listening.reads_output(job)
         weighed = verdicts.weigh(
-            job, run, findings, already=already, unheard=completeness.reason if depends else ""
+            job,
+            run,
+            findings,
+            already=already,
+            unheard=completeness.reason if depends else "",
+            shut_down=self._is_shut_down(open_run),
         )
         note = printable(open_run.note) if verdicts.is_skip(run) else ""
         self._conclude(
@@ -637,6 +650,23 @@ class Engine:
             ),
             tuple(said.tail),
         )
+
+    def _is_shut_down(self, run: Open) -> bool:
+        """Whether it was the host's way down that ended the run, and nobody's `systemctl stop`.
+
+        Both end it by a job. systemd numbers jobs in their order, and makes those that stop units
+        for a shutdown after the shutdown's own.
+        """
+        attempt = run.last
+        if attempt.stop_job is None or attempt.ended_mono is None:
+            return False
+        shutdown = self.calls.job(journal.SHUTDOWN) if run.boot == self.boot else 0
+        if not shutdown:
+            try:
+                shutdown = self._journal().shutdown_after(run.boot, attempt.ended_mono) or 0
+            except JournalError:
+                return False
+        return 0 < shutdown < attempt.stop_job
 
     def _witness(
         self, open_run: Open, findings: tuple[Finding, ...]
@@ -1149,6 +1179,8 @@ class Engine:
             wait = Wait(time.monotonic() + checks.patience(request), check=watched.job.name)
             while not wait.done and time.monotonic() < wait.until:
                 yield wait
+            if not checks.is_answered(request, self.paths):
+                yield from self._while_going_down()
             fault = wait.how if wait.done else "it did not end"
             fault = f"{unit} gave no answer: {fault}" if fault else f"{unit} gave no answer"
         answer = checks.read_answer(request, self.paths)
@@ -1183,6 +1215,7 @@ class Engine:
             except OSError as error:
                 return f"{unit} could not be started: {error.strerror}"
             except RefusedError as error:  # masked, for one
+                yield from self._while_going_down()
                 return f"{unit} could not be started: {error}"
             except BusError as error:
                 if time.monotonic() >= until:
@@ -1190,6 +1223,11 @@ class Engine:
                 yield Wait(time.monotonic() + 1.0)
             else:
                 return ""
+
+    def _while_going_down(self) -> Generator[Wait | None, None, None]:
+        """The host shuts down, and lets nobody look any more: that is the next start's work."""
+        while self.calls.job(journal.SHUTDOWN):
+            yield Wait(time.monotonic() + 1.0)
 
     def _runs(self, unit: UnitName) -> bool:
         return self.calls.sub_state(unit) == "start"
@@ -1263,6 +1301,11 @@ def now_usec() -> Usec:
 
 def monotonic_usec() -> Usec:
     return Usec(time.monotonic_ns() // 1000)
+
+
+def _needs_words(run: Open) -> bool:
+    """Whether PID 1 has more to say of this end than the bus."""
+    return run.last.result != "success" or run.last.told_to_stop
 
 
 def _is_over(seen: Seen) -> bool:

@@ -39,7 +39,9 @@ WHAT = {
     b"98e322203f7a4ed290d09fe03c09fe15": What.PROCESS_ENDED,
     b"0e4284a0caca4bfc81c0bb6786972673": What.NOT_NEEDED,
     b"5eb03494b6584870a536b337290809b3": What.RESTARTING,
+    b"9d1aaa27d60140bd96365438aad20286": What.STOPPED,
 }
+SHUTDOWN = UnitName("shutdown.target")  # what every way down goes by
 EARLY = 1_000_000  # how much older than its run's start a line may be
 DROPPED = "a596d6fe7bfa4994828e72309e95d61e"  # SD_MESSAGE_JOURNAL_DROPPED
 STOPPED = "d93fb3c9c24d451a97cea615ce59c00b"  # SD_MESSAGE_JOURNAL_STOPPED
@@ -200,6 +202,20 @@ class Journal:
             told = _told(at, moment, entry)
             if told is not None:
                 yield told
+
+    def shutdown_after(self, boot: BootId, mono: Usec) -> int | None:
+        """The number of the job that shut this host down, in that boot and after that moment.
+
+        None: nothing did, or the journal does not have it (a power cut, `LogLevel=` of systemd).
+        """
+        reader = self._fresh()
+        for match in ("_PID=1", f"_BOOT_ID={boot}", f"UNIT={SHUTDOWN}", "JOB_TYPE=start"):
+            reader.add_match(match)
+        for _, moment, entry in _entries(reader, Usec(0)):
+            job = _number(entry.get("JOB_ID"), 0)
+            if moment[0] >= mono and job:
+                return job
+        return None
 
     def lines(
         self,

@@ -91,6 +91,7 @@ class What(Enum):
     PROCESS_ENDED = "a process ended badly"
     NOT_NEEDED = "skipped by ExecCondition="
     RESTARTING = "another attempt is scheduled"
+    STOPPED = "a job stopped it"
 
 
 class Told(Record, frozen=True):
@@ -129,6 +130,9 @@ class Attempt(Record, frozen=True):
     seen_on_bus: bool = False  # under way
     ended_on_bus: bool = False  # the bus gave the time of its end
     over_on_bus: bool = False  # the bus showed that there will be no other attempt
+    told_to_stop: bool = False  # the bus showed it being stopped, by whatever that was
+    completed: bool = False  # it ended of its own will; what stops it later (exited) is no news
+    stop_job: int | None = None  # systemd's number of the job that ended it
 
 
 class Open(Record, frozen=True):
@@ -188,6 +192,8 @@ def see(track: Track, seen: Seen, *, asked: bool = False) -> Track:
         return track
     run = run or _begin(track, seen.invocation, seen.boot)
     attempt = _started_on_bus(run, _attempt(run, seen.invocation), seen)
+    if seen.sub.startswith("stop-sig"):
+        attempt = replace(attempt, told_to_stop=True)
     if now is not Phase.RUNNING:
         attempt = _ended_on_bus(attempt, seen, restarting=now is Phase.BETWEEN)
     run = _with_trigger(_put(run, attempt), track, seen)
@@ -225,6 +231,7 @@ def _ended_on_bus(attempt: Attempt, seen: Seen, *, restarting: bool) -> Attempt:
         return attempt  # a later stop, or `systemctl reset-failed`, is no news of the run
     attempt = replace(
         _with_end_time(attempt, seen),
+        completed=attempt.completed or seen.active == "active",
         code=_CODES.get(seen.code, attempt.code),
         status=seen.status if seen.code else attempt.status,
         restarting=restarting,
@@ -277,13 +284,14 @@ def hear(track: Track, told: Told) -> Track:
     if told.what is What.FAILED and told.result == "start-limit-hit":
         return _hear_of_start_limit(track, told)
     run = track.find(told.invocation)
-    if run is None and (told.what is What.RESTARTING or told.command == "ExecReload"):
-        return track  # of an attempt whose beginning nobody saw, this says too little
+    if run is None and (told.what in _SAYS_LITTLE or told.command == "ExecReload"):
+        return track  # of an attempt whose beginning nobody saw
     run = run or _begin(track, told.invocation, told.boot)
     attempt = _HEAR[told.what](_attempt(run, told.invocation), told)
     return _store(track, _put(run, attempt))
 
 
+_SAYS_LITTLE = frozenset({What.RESTARTING, What.STOPPED})
 _REFUSED = frozenset({"assert", "dependency"})
 
 
@@ -311,15 +319,17 @@ def outlives_its_run(told: Told) -> bool:
 
 
 def _starting(attempt: Attempt, told: Told) -> Attempt:
-    if attempt.started is not None:
-        return attempt
-    return replace(attempt, started=told.at, started_mono=told.mono)
+    if attempt.started is None:
+        return replace(attempt, started=told.at, started_mono=told.mono)
+    if attempt.started_mono is None:  # the ledger has only the other clock's word
+        return replace(attempt, started_mono=told.mono)
+    return attempt
 
 
 def _started(attempt: Attempt, told: Told) -> Attempt:
     # "Finished …" is said of a oneshot at its end, "Started …" of everything else at its start.
     if told.message.startswith("Finished "):
-        return _end(attempt, told, "success")
+        return replace(_end(attempt, told, "success"), completed=True)
     if told.message.startswith("Condition check resulted in "):
         return _not_needed(attempt, told)
     return _starting(attempt, told)
@@ -350,9 +360,11 @@ def _not_needed(attempt: Attempt, told: Told) -> Attempt:
 
 def _end(attempt: Attempt, told: Told, result: str) -> Attempt:
     result = attempt.result or result
-    if attempt.ended is not None:
-        return replace(attempt, result=result)
-    return replace(attempt, ended=told.at, ended_mono=told.mono, result=result)
+    if attempt.ended is None:
+        return replace(attempt, ended=told.at, ended_mono=told.mono, result=result)
+    if attempt.ended_mono is None:
+        return replace(attempt, ended_mono=told.mono, result=result)
+    return replace(attempt, result=result)
 
 
 def _process_ended(attempt: Attempt, told: Told) -> Attempt:
@@ -374,6 +386,12 @@ def _restarting(attempt: Attempt, told: Told) -> Attempt:
     return replace(attempt, restart_mono=told.mono, restarting=not attempt.over_on_bus)
 
 
+def _stopped(attempt: Attempt, told: Told) -> Attempt:
+    if attempt.completed or not _STATUS.fullmatch(told.job_id):
+        return attempt
+    return replace(attempt, stop_job=int(told.job_id))
+
+
 _HEAR = {
     What.STARTING: _starting,
     What.STARTED: _started,
@@ -383,6 +401,7 @@ _HEAR = {
     What.PROCESS_ENDED: _process_ended,
     What.NOT_NEEDED: _not_needed,
     What.RESTARTING: _restarting,
+    What.STOPPED: _stopped,
 }
 
 
@@ -476,8 +495,18 @@ def _who_failed(attempt: Attempt) -> tuple[str | None, int | None, str | None]:
 
 
 def resume(track: Track, run: Run) -> Track:
-    """Take up a run that the ledger says was under way when the daemon ended."""
-    attempt = Attempt(invocation=run.last_invocation, started=run.started)
+    """Take up a run that the ledger says was under way, or not judged, when the daemon ended."""
+    attempt = Attempt(
+        invocation=run.last_invocation,
+        started=run.started,
+        ended=run.finished,
+        result=run.result,
+        code=run.exit_code,
+        status=run.exit_status,
+        blamed=run.command,
+        blamed_code=run.exit_code if run.command else None,
+        blamed_status=run.exit_status if run.command else None,
+    )
     open_run = Open(
         key=run.key,
         boot=run.boot,

@@ -60,13 +60,24 @@ def weigh(
     *,
     already: bool,
     unheard: str = "",
+    shut_down: bool = False,
 ) -> Weighed:
     """The verdict on a run that has ended. `findings` are the rules' that were looked at;
-    `unheard` is why the run may have said what nobody heard."""
+    `unheard` is why the run may have said what nobody heard; `shut_down`, that the host's own
+    shutdown told it to end."""
     if is_skip(run):
         return Weighed(Verdict.SKIPPED, run.result or "condition", _result_sentence(run))
     if run.result == "lost":
         return Weighed(Verdict.INTERRUPTED, "lost", "the host went down while it ran")
+    weighed = _weigh(job, run, findings, already, unheard)
+    if shut_down and not (run.exit_code == "exited" and weighed.verdict.klass is Klass.GOOD):
+        return Weighed(Verdict.INTERRUPTED, "shutdown", "the host was shut down while it ran")
+    return weighed
+
+
+def _weigh(
+    job: model.Job, run: Run, findings: tuple[Finding, ...], already: bool, unheard: str
+) -> Weighed:
     if already and may_be_already_done(run):
         return _weigh_proof(findings)
     if run.result != "success":

@@ -490,6 +490,47 @@ def test_252_says_skipped_in_other_words() -> None:
         assert runs(fold([entry]))[0].key == f"{BOOT}:7"
 
 
+def test_what_a_job_stopped_has_that_jobs_number() -> None:
+    """A oneshot that is stopped halfway, as a shutdown does it (257)."""
+    stopped = told(What.STOPPED, "A", 210, job_id="275")
+    track = fold(
+        [
+            told(What.STARTING),
+            seen("A"),
+            seen("A", "deactivating", "stop-sigterm", job=True),
+            told(What.PROCESS_ENDED, "A", 200, code="killed", status="TERM", command="ExecStart"),
+            told(What.FAILED, "A", 200, result="signal"),
+            seen("A", "failed", "failed", job=True, result="signal", code=2, status=15, idle=200),
+            stopped,
+        ]
+    )
+    (run,) = track.runs
+    assert (run.last.told_to_stop, run.last.stop_job) == (True, 275)
+    assert (run.ended, run.last.result) == (True, "signal")
+    assert fold([stopped], track) == track
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        told(What.STARTED, "A", 200, message="Finished x.service."),
+        seen("A", "active", "exited", up=200),
+    ],
+)
+def test_what_was_stopped_when_it_had_done_its_work_was_not_ended_by_that(
+    first: Observation,
+) -> None:
+    """RemainAfterExit=yes: its end is over when it is stopped."""
+    (run,) = fold([told(What.STARTING), first, told(What.STOPPED, "A", 300, job_id="275")]).runs
+    assert run.last.stop_job is None
+
+
+def test_a_stop_of_nobodys_run_or_without_a_number_says_nothing() -> None:
+    assert fold([told(What.STOPPED, "A", job_id="275")]) == EMPTY
+    begun = fold([told(What.STARTING)])
+    assert fold([told(What.STOPPED, "A", job_id="")], begun) == begun
+
+
 def test_a_host_that_goes_down_ends_what_ran_and_what_waited() -> None:
     running = fold([seen("A")])
     waiting = fold([seen("A", "activating", "auto-restart", result="exit-code", idle=200)])
@@ -520,6 +561,29 @@ def test_a_resumed_run_keeps_its_first_attempts_id() -> None:
         invocation("A"),
         invocation("B"),
     )
+
+
+def test_a_run_that_ended_and_was_not_judged_is_taken_up_with_its_end() -> None:
+    """How it exited well is said on the bus and nowhere else."""
+    seen_to_end = fold([seen("A"), seen("A", "inactive", "dead", code=1, status=17, idle=200)])
+    resumed = tracker.resume(EMPTY, runs(seen_to_end)[0])
+    assert resumed.runs[0].ended
+    assert runs(resumed) == runs(seen_to_end)
+    # And what the journal says of it again gives it back its monotonic clock.
+    again = [told(What.STARTING), told(What.ENDED_WELL, mono=200)]
+    (attempt,) = fold(again, resumed).runs[0].attempts
+    assert (attempt.started_mono, attempt.ended_mono, attempt.status) == (100, 200, 17)
+
+
+def test_a_run_that_failed_before_its_main_process_is_taken_up_with_whom_to_blame() -> None:
+    failed = fold(
+        [
+            told(What.STARTING),
+            told(What.PROCESS_ENDED, code="exited", status="4", command="ExecStartPre"),
+            told(What.FAILED, mono=200, result="exit-code"),
+        ]
+    )
+    assert runs(tracker.resume(EMPTY, runs(failed)[0])) == runs(failed)
 
 
 def test_a_runs_identity_is_its_first_invocation_id() -> None:

@@ -105,6 +105,35 @@ def test_a_result_and_its_findings_make_a_verdict(
 
 
 @pytest.mark.parametrize(
+    ("ended", "findings", "already", "verdict"),
+    [
+        (run("signal", "killed", 15), (), False, Verdict.INTERRUPTED),
+        (run("exit-code", status=1), (), False, Verdict.INTERRUPTED),
+        (run("timeout", "killed", 9), (), False, Verdict.INTERRUPTED),
+        # of Type=simple, and killed by SIGTERM: systemd counts that as success
+        (run("success", "killed", 15), (HELD,), False, Verdict.INTERRUPTED),
+        # it may have been killed, nobody saw it
+        (run("success", None, None), (HELD,), False, Verdict.INTERRUPTED),
+        (run(), (), False, Verdict.INTERRUPTED),
+        (run(), (HELD, BROKEN), False, Verdict.INTERRUPTED),
+        (run(), (HELD, UNKNOWN), False, Verdict.INTERRUPTED),
+        # told to end, it brought its work to an end
+        (run(), (HELD,), False, Verdict.VERIFIED),
+        (run(), (HELD,), True, Verdict.ALREADY_DONE),
+        (run("exec-condition", None, None), (), False, Verdict.SKIPPED),
+    ],
+)
+def test_what_a_shutdown_ends_is_interrupted_unless_all_of_it_is_there(
+    ended: Run, findings: tuple[Finding, ...], already: bool, verdict: Verdict
+) -> None:
+    weighed = verdicts.weigh(PLAIN, ended, findings, already=already, shut_down=True)
+    assert weighed.verdict is verdict
+    if verdict is Verdict.INTERRUPTED:
+        assert weighed.reason == "shutdown"
+        assert weighed.summary == "the host was shut down while it ran"
+
+
+@pytest.mark.parametrize(
     ("ended", "expected"),
     [
         (run("exit-code", "exited", 17), True),

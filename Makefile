@@ -8,7 +8,7 @@ VENV := build/venv
 VENV_PYTHON := $(VENV)/bin/python
 
 # What decides, and touches nothing: no branch of it goes untested.
-CORE := alerts notify output rules slack tracker verdicts wording
+CORE := alerts notify output rules slack slots tracker verdicts wording
 COVERAGE := --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered \
 	$(CORE:%=--cov=outcomed.%)
 

@@ -246,7 +246,7 @@ def _bad(
 
 
 def _warning(standing: Standing, judgement: Judgement, alerts: Alerts) -> Change:
-    if judgement.witness == "late":
+    if judgement.witness == "late" or judgement.verdict is Verdict.LATE:
         return Change(standing)  # history that nobody can look at any more never pages
     number = standing.unknown_in_a_row + 1
     counted = replace(standing, unknown_in_a_row=number)

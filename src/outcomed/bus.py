@@ -162,6 +162,8 @@ class Watch:
         self._connections: list[_Connection] = []
         self._systemd = b""  # the unique name that PID 1 speaks under
         self._strangers: set[bytes] = set()
+        # While a connection waits for an answer, signals arrive that nobody is woken for.
+        self.has_more = True
         try:
             first = self._connection()
             first.match(_MANAGER_PATH, _MANAGER, b"Reloading")
@@ -192,6 +194,7 @@ class Watch:
         except _DBusError as error:
             raise BusError(f"the system bus does not answer: {_words(error)}") from error
         self._units[path] = unit
+        self.has_more = True
 
     def _connection(self) -> _Connection:
         connection = _Connection()
@@ -217,6 +220,7 @@ class Watch:
 
     def signals(self) -> Iterator[Signal]:
         """Everything that has arrived, in the order of each connection."""
+        self.has_more = False
         for connection in self._connections:
             try:
                 # Again until nothing is left: while PID 1's name is asked for, signals arrive that
@@ -519,6 +523,17 @@ class Calls:
         """A timer with its schedule, loaded or not. Loads what is not loaded."""
         state = self.service_state(unit)
         return _timer(state, self._all(state.unit, _TIMER))
+
+    def active_since(self, unit: UnitName) -> Usec:
+        """When it became active last; 0 if it never was."""
+        return Usec(int(self._property(unit, _UNIT, b"ActiveEnterTimestamp", b"t")))
+
+    def announced(self, timer: Timer) -> Timer | None:
+        """The same timer with what it announces now; None: it announces nothing, look closer."""
+        state = Service(unit=timer.unit, file=timer.file, active="active", sub="waiting")
+        found = _timer(state, self._all(timer.unit, _TIMER))
+        is_alive = found.next_realtime is not None or found.next_monotonic is not None
+        return found if is_alive else None
 
     def schedule(self, unit: UnitName, remembered: Iterable[UnitName] = ()) -> tuple[Timer, ...]:
         """The timers that should start this unit: those that are loaded, the one of its own name,

@@ -25,9 +25,10 @@ from systemd import daemon as sd
 
 from outcomed import config as configuration
 from outcomed import effects, hook, journal, messages, orders, refused, spool
+from outcomed.alarm import Alarm
 from outcomed.alerts import Standing
 from outcomed.bus import Calls, Lost, Reloading, UnitNew, Watch, check_unit
-from outcomed.engine import LOOK_BACK, Engine, Watched, now_usec
+from outcomed.engine import LOOK_BACK, Engine, Watched
 from outcomed.errors import BusError, JournalError, LedgerError, OutcomedError
 from outcomed.faults import shown_path
 from outcomed.guard import DIED, Guard
@@ -35,6 +36,7 @@ from outcomed.ledger import JobRow, Ledger, Reader
 from outcomed.model import DAY, Config, Incident, Job, JobName, Judgement, UnitName, Usec
 from outcomed.paths import PATHS, Paths
 from outcomed.specifiers import this_host
+from outcomed.timekeeping import now_usec
 from outcomed.tracker import Phase, as_run, phase, resume
 
 RETRY_COMMIT = 5.0  # seconds between two tries when the ledger cannot be written
@@ -78,6 +80,7 @@ class Daemon:
         self.reload = False
         self._wake = _bind_wake(paths)
         self._signals_read, self._signals_write = _signal_pipe()
+        self._alarm = Alarm()
         self._past: Iterator[None] = iter(())
         self._sweep_left = True
         self._sweep: Iterator[None] = iter(())
@@ -197,6 +200,7 @@ class Daemon:
         self.calls.close()
         self.ledger.close()
         self._wake.close()
+        self._alarm.close()
 
     # --- configuration ------------------------------------------------------------------------
 
@@ -287,8 +291,9 @@ class Daemon:
         watched = self.engine.adopt(job, configuration.rules_hash(job), is_new=is_new)
         if row is not None and row.config is not None:
             watched.standing = row.standing
+            watched.good = row.good
             if row.config.unit == job.unit:
-                watched.adopted = row.since
+                watched.adopted, watched.promises = row.since, row.promises
             else:  # what the other unit did was never this job's
                 watched.adopted = self.engine.turn.since[job.name] = now_usec()
             watched.track = _with_trigger(watched, row.last_trigger)
@@ -332,6 +337,7 @@ class Daemon:
             self._write_state(watched)
         self._commit_and_tell()
         self._settle_configuration(now)
+        self._look_at_time()
         self._ready()
 
     def _reconnect(self, now: Usec) -> None:
@@ -372,8 +378,11 @@ class Daemon:
             if self._wake.fileno() in readable:
                 _drain(self._wake)
                 self._take_requests()
+            if readable.intersection(self._alarm.files()) and self._alarm.was_set():
+                self._clock_was_set()
             try:
                 self._take_signals(self.engine.watch, now)
+                self._take_deadlines(now)
                 self.engine.step(readable)
                 self._catch_up_on()
                 self._sweep_on()
@@ -413,7 +422,8 @@ class Daemon:
 
     def _sleep(self, beat: float | None) -> set[int]:
         waits = self.engine.waits()
-        files = [self._signals_read, self._wake.fileno()]
+        self._alarm.set(self.engine.time.next())
+        files = [self._signals_read, self._wake.fileno(), *self._alarm.files()]
         if self.engine.watch is not None:
             try:
                 files += self.engine.watch.filenos()
@@ -422,8 +432,11 @@ class Daemon:
         files += [wait.fileno for wait in waits if wait is not None and wait.fileno is not None]
         moments = [wait.until for wait in waits if wait is not None]
         moments += [*self._due.values(), *([beat] if beat is not None else [])]
+        if (soon := self._alarm.timeout()) is not None:
+            moments.append(time.monotonic() + soon)
         timeout: float | None = None
         ready = self.engine.catching_up and not waits
+        ready = ready or (self.engine.watch is not None and self.engine.watch.has_more)
         if ready or self._sweep_left or any(wait is None or wait.done for wait in waits):
             timeout = 0
         elif moments:
@@ -439,6 +452,22 @@ class Daemon:
             if next(self._sweep, True):
                 self._sweep_left = False
                 return
+
+    def _take_deadlines(self, now: Usec) -> None:
+        if self.engine.catching_up:
+            return  # what the past shows comes first
+        for name in self.engine.time.due(now):
+            if (watched := self.engine.jobs.get(name)) is not None:
+                self.engine.look_at_time(watched)
+
+    def _clock_was_set(self) -> None:
+        """Or the machine has slept: what timers promise by the calendar may be something else."""
+        if self.engine.time.look_at_clock():
+            self._look_at_time()
+
+    def _look_at_time(self) -> None:
+        if not self._sweep_left:  # else it is done on the way
+            self._sweep, self._sweep_left = self.engine.reckon_all(), True
 
     def _take_signals(self, watch: Watch | None, now: Usec) -> None:
         if watch is None:
@@ -490,6 +519,7 @@ class Daemon:
                 assert self.engine.watch is not None
                 self.engine.watch.add(job.unit)
         self.engine.look_around(now)
+        self._look_at_time()
 
     def _unit_new(self, unit: UnitName) -> None:
         """Maybe the first we hear of an instance: its start may be over already."""

@@ -57,6 +57,7 @@ from outcomed.model import (
     JobName,
     Journal,
     Judgement,
+    Klass,
     Report,
     Rule,
     Run,
@@ -68,8 +69,11 @@ from outcomed.model import (
     run_id,
 )
 from outcomed.paths import Paths
+from outcomed.slots import Promise
 from outcomed.specifiers import Host, expand
+from outcomed.timekeeping import EXACT, GOOD_RUNS, Timekeeper, now_usec
 from outcomed.tracker import Open, Phase, Seen, Told, Track
+from outcomed.waits import Reckon, Steps, Wait
 
 SLICE = 0.005  # seconds of reading output before the other jobs have their turn
 BATCH = 100  # replayed runs in one turn
@@ -80,20 +84,6 @@ BUS_PATIENCE = 60.0  # seconds; it is connected to again every second
 IDLE_JOURNAL = 60.0  # seconds after which the journal's files are let go
 LOOK_BACK = 10 * SECOND  # how far before its signal a refused start may have been logged
 CURSOR_LAG = 10 * SECOND  # what the journal holds by then, the bus has shown
-
-
-@dataclass(slots=True)
-class Wait:
-    """Where an examination waits: for a file descriptor, for the check unit, or for its time."""
-
-    until: float  # monotonic seconds
-    fileno: int | None = None
-    check: JobName | None = None
-    done: bool = False
-    how: str = ""  # how the check unit ended, if not well
-
-
-Steps = Generator[Wait | None, None, None]
 
 
 @dataclass(slots=True)
@@ -134,6 +124,13 @@ class Watched:
     last_check: InvocationId | None = None  # the check unit's, whose end was seen
     patterns: dict[str, Callable[[bytes], bool]] | None = None
     past: tuple[rules.Earlier, ...] | None = None  # newest first; None: not asked for yet
+    promises: tuple[Promise, ...] = ()  # of its timers
+    reckon: Reckon = Reckon.NOTHING  # what of them to look at
+    stray: bool = False  # a timer started what it had not promised
+    durations: tuple[Usec, ...] | None = None  # of the last good runs; None: not asked for yet
+    good: Usec | None = None  # when its last good verdict was reached
+    overdue: str = ""  # the key of the run that was told to be
+    stale_since: Usec | None = None  # the good verdict that was told to be too old
 
 
 class Engine:
@@ -172,6 +169,7 @@ class Engine:
         self.gap = ""  # what is missing of the journal that was to be caught up with
         self.caught_up_at = Usec(0)  # what ended before is replayed, not witnessed
         self.progress = ledger.progress()
+        self.time = Timekeeper(self)
         self._told_before = self.progress.told  # as the ledger has it
         self._cursors: list[tuple[str, Usec]] = []
         self._journal_used = 0.0
@@ -201,6 +199,7 @@ class Engine:
         """The job's file is gone: stop watching, close its incident. Returns what was closed."""
         watched = self.jobs.pop(name)
         self._forget_unit(watched)
+        self.time.forget(name)
         change = alerts.close(watched.standing, now)
         self.turn.configs[name] = None
         self.turn.standings[name] = alerts.Standing()
@@ -244,7 +243,7 @@ class Engine:
     def _see(self, watched: Watched, seen: Seen, now: Usec, *, asked: bool) -> None:
         before = watched.track
         if not self._is_old_news(watched, seen.invocation):
-            seen = self._with_elapse(watched, seen)
+            seen = self._with_elapse(watched, seen, asked=asked)
             watched.track = tracker.see(before, seen, asked=asked)
         run = watched.track.find(seen.invocation)
         if watched.track != before and run is not None:
@@ -260,28 +259,33 @@ class Engine:
             watched.since = Usec(now - LOOK_BACK)
             self.examine(watched)
 
-    def _with_elapse(self, watched: Watched, seen: Seen) -> Seen:
+    def _with_elapse(self, watched: Watched, seen: Seen, *, asked: bool) -> Seen:
         """Ask the timers, once for each start, whether it was one of them.
 
         ActivationDetails would say so, but keeps what it said of the first start for as long as
         the unit stays loaded (257), which under a timer is always.
         """
-        if watched.track.find(seen.invocation) is not None or not seen.left_idle:
+        known = watched.track.find(seen.invocation)
+        if (known is not None and known.trigger != tracker.UNKNOWN) or not seen.left_idle:
             return seen
+        if seen.trigger.endswith(".timer") and seen.trigger not in (watched.timers or ()):
+            watched.timers = None  # started since they were asked for
         timer, at = self._newest_elapse(watched)
         if at <= watched.track.last_trigger or at > seen.left_idle:
             return replace(seen, trigger="", trigger_at=Usec(0)) if seen.trigger_at else seen
-        return replace(seen, trigger=timer, trigger_at=at)
+        if (asked or known is not None) and seen.left_idle - at > EXACT:
+            return replace(seen, trigger=tracker.UNKNOWN)  # it may have been by hand since
+        return self.time.bind(watched, seen, timer, at)
 
-    def _newest_elapse(self, watched: Watched) -> tuple[str, Usec]:
+    def _newest_elapse(self, watched: Watched) -> tuple[UnitName, Usec]:
         """The job's timer that elapsed last, and when; 0 if none has."""
         try:
             if watched.timers is None:
                 watched.timers = self.calls.timers(watched.job.unit)
             elapses = [(self.calls.last_trigger(timer), timer) for timer in watched.timers]
         except BusError:
-            return "", Usec(0)  # a timer or unit that was removed meanwhile
-        at, timer = max(elapses, default=(Usec(0), ""))
+            return UnitName(""), Usec(0)  # a timer or unit that was removed meanwhile
+        at, timer = max(elapses, default=(Usec(0), UnitName("")))
         return timer, at
 
     def _is_old_news(self, watched: Watched, invocation: InvocationId | None) -> bool:
@@ -317,6 +321,10 @@ class Engine:
         shown = tracker.as_run(watched.track, run)
         self.turn.runs[shown.id] = shown
         self._record_attempts(shown.id, watched.job.name, run)
+        if not self.catching_up:
+            self.time.arm(watched)
+            if watched.reckon is not Reckon.NOTHING:
+                self.examine(watched)
 
     def keep_ends(self) -> None:
         """Record what ended and is not judged yet: the next start may not see how it ended."""
@@ -503,7 +511,19 @@ class Engine:
                 _, at = self._newest_elapse(watched)
                 last = max(watched.track.last_trigger, at)
                 watched.track = replace(watched.track, last_trigger=last)
+            self.look_at_time(watched)
             yield
+
+    def reckon_all(self) -> Iterator[None]:
+        """Ask, a few at a time, what all timers promise: they may have changed."""
+        for watched in list(self.jobs.values()):
+            self.look_at_time(watched)
+            yield
+
+    def look_at_time(self, watched: Watched) -> None:
+        """Its deadline has passed, or may have moved."""
+        watched.reckon = Reckon.ALL
+        self.examine(watched)
 
     # --- examinations -------------------------------------------------------------------------
 
@@ -545,7 +565,12 @@ class Engine:
         while True:
             run = self._next_ended(watched)
             if run is None and (watched.since is None or self.catching_up):
-                return
+                if watched.reckon is Reckon.NOTHING or self.catching_up:
+                    return
+                yield None  # let the turn be committed: the ledger is asked for the runs
+                if self._next_ended(watched) is None:
+                    yield from self.time.reckon(watched)
+                continue
             fault = ""
             # The last run that nobody witnessed is looked at as it is now: unless there was another
             # since the past was read, which then has left what is there.
@@ -698,7 +723,7 @@ class Engine:
         change = alerts.accept(watched.standing, accepted, later, job.alerts, job.severity)
         if watched.past is None and rules.median_reach(job):
             watched.past = self._good_past(watched, None)  # as it is before this
-        self._settle(watched, accepted, change)
+        self.settle(watched, accepted, change)
         return ""
 
     def _conclude(
@@ -722,7 +747,10 @@ class Engine:
         self.turn.runs.pop(run.id, None)
         self._record_attempts(run.id, job.name, open_run)
         self.turn.triggers[job.name] = watched.track.last_trigger
-        self._settle(watched, judgement, change, tail)
+        watched.overdue = ""
+        if watched.reckon is Reckon.NOTHING:
+            watched.reckon = Reckon.NEXT
+        self.settle(watched, judgement, change, tail)
         if not more:
             self._reveal(watched, judgement.at)
         still = watched.standing.incident
@@ -752,7 +780,7 @@ class Engine:
             to=to,
         )
 
-    def _settle(
+    def settle(
         self,
         watched: Watched,
         judgement: Judgement,
@@ -764,6 +792,10 @@ class Engine:
         watched.standing = turn.standings[job.name] = change.standing
         turn.judgements.append(judgement)
         self._remember(watched, judgement)
+        if judgement.verdict.klass is Klass.GOOD:
+            watched.good = max(watched.good or Usec(0), judgement.at)
+            if watched.durations is not None and judgement.run.duration is not None:
+                watched.durations = (judgement.run.duration, *watched.durations)[:GOOD_RUNS]
         if change.closed is not None:
             turn.closed.append(change.closed)
         for state, incident in change.messages:
@@ -830,6 +862,16 @@ class Engine:
         soon = later is not None and run.finished is not None and later < run.finished + SECOND
         strayed = "the next run began before all of its lines were read" if soon else ""
         return said, Completeness(fault, strayed)
+
+    def steps_so_far(
+        self, watched: Watched, open_run: Open
+    ) -> Generator[Wait | None, None, tuple[str, ...]]:
+        """The steps that a run under way has reached."""
+        run = tracker.as_run(watched.track, open_run)
+        windows, watched.windows = watched.windows, None
+        said, _ = yield from self._read_output(watched, open_run, run, "")
+        watched.windows = windows  # its lines are counted at its end
+        return tuple(said.steps)
 
     def _scan(
         self,
@@ -1293,10 +1335,6 @@ class Engine:
 
     def close(self) -> None:
         self.journal.close()
-
-
-def now_usec() -> Usec:
-    return Usec(time.time_ns() // 1000)
 
 
 def monotonic_usec() -> Usec:

@@ -23,7 +23,15 @@ from systemd import _reader
 
 from outcomed import messages
 from outcomed.errors import JournalError
-from outcomed.model import BootId, InvocationId, Record, UnitName, Usec, invocation_id
+from outcomed.model import (
+    SECOND,
+    BootId,
+    InvocationId,
+    Record,
+    UnitName,
+    Usec,
+    invocation_id,
+)
 from outcomed.tracker import Told, What
 
 JOURNALD = "systemd-journald.service"
@@ -45,6 +53,10 @@ SHUTDOWN = UnitName("shutdown.target")  # what every way down goes by
 EARLY = 1_000_000  # how much older than its run's start a line may be
 DROPPED = "a596d6fe7bfa4994828e72309e95d61e"  # SD_MESSAGE_JOURNAL_DROPPED
 STOPPED = "d93fb3c9c24d451a97cea615ce59c00b"  # SD_MESSAGE_JOURNAL_STOPPED
+STARTED = "39f53479d3a045ac8e11786248231fbf"  # SD_MESSAGE_UNIT_STARTED
+UNIT_STOPPED = "9d1aaa27d60140bd96365438aad20286"  # SD_MESSAGE_UNIT_STOPPED
+SLEEP_BEGINS = "6bbd95ee977941e497c48be27c254128"  # SD_MESSAGE_SLEEP_START
+SLEEP_ENDS = "8811e6df2a8e40f58a94cea26f8ebf14"  # SD_MESSAGE_SLEEP_STOP
 
 # An entry may hold 768 MB, and compressed it fits into any journal. libsystemd 257 unpacks all of
 # it, whatever sd_journal_set_data_threshold() said, and keeps the memory: so that much, on top of
@@ -94,6 +106,16 @@ class Word(Record, frozen=True):
 
 
 Item = Line | Drop | Halt | Word
+
+
+class Boot(Record, frozen=True):
+    """What the journal has of one boot."""
+
+    begin: Usec
+    end: Usec
+    is_clean: bool  # journald was stopped in order: what was said then is there to the end
+    timers_from: Usec  # as long as timers.target was active, timers elapsed
+    timers_to: Usec
 
 
 class Journal:
@@ -189,6 +211,64 @@ class Journal:
         except (ValueError, OSError):
             intact = False
         return intact, Usec(reader._get_realtime()) if intact else fallback
+
+    def boots(self, since: Usec) -> list[Boot]:
+        """The boots of which the journal has anything since then, in their order."""
+        reader = self._fresh()
+        found: list[Boot] = []
+        try:
+            for ident in reader.query_unique("_BOOT_ID"):
+                boot = self._boot(bytes(ident).decode("ascii", "replace"))
+                if boot is not None and boot.end >= since:
+                    found.append(boot)
+        except OSError as error:
+            raise JournalError(f"the journal cannot be read: {error}") from error
+        return sorted(found, key=lambda boot: boot.begin)
+
+    def _boot(self, ident: str) -> Boot | None:
+        begin = self._edge(ident, (), last=False)
+        end = self._edge(ident, (), last=True)
+        if begin is None or end is None:
+            return None
+        stopped = self._edge(ident, ("_TRANSPORT=driver", f"MESSAGE_ID={STOPPED}"), last=True)
+        timers = ("_PID=1", "UNIT=timers.target")
+        reached = self._edge(ident, (*timers, f"MESSAGE_ID={STARTED}"), last=False)
+        left = self._edge(ident, (*timers, f"MESSAGE_ID={UNIT_STOPPED}"), last=True)
+        timers_from = begin if reached is None else reached
+        return Boot(
+            begin,
+            end,
+            is_clean=stopped is not None and stopped >= end - SECOND,
+            timers_from=timers_from,
+            timers_to=end if left is None or left < timers_from else left,
+        )
+
+    def _edge(self, boot: str, matches: Sequence[str], *, last: bool) -> Usec | None:
+        """When the first or last of these entries of a boot was written."""
+        reader = self._fresh()
+        for match in (f"_BOOT_ID={boot}", *matches):
+            reader.add_match(match)
+        if last:
+            reader.seek_tail()
+            return Usec(reader._get_realtime()) if reader._previous() else None
+        reader.seek_head()
+        return Usec(reader._get_realtime()) if reader._next() else None
+
+    def sleeps(self, since: Usec) -> list[tuple[Usec, Usec]]:
+        """From when to when the machine slept: systemd-sleep says so, as root."""
+        reader = self._fresh()
+        reader.add_match("_UID=0")
+        reader.add_match(f"MESSAGE_ID={SLEEP_BEGINS}")
+        reader.add_match(f"MESSAGE_ID={SLEEP_ENDS}")
+        found: list[tuple[Usec, Usec]] = []
+        begin: Usec | None = None
+        for at, _, entry in _entries(reader, since):
+            if entry.get("MESSAGE_ID") == SLEEP_BEGINS.encode():
+                begin = at
+            elif begin is not None:
+                found.append((begin, at))
+                begin = None
+        return found
 
     def told_since(self, begin: Usec, unit: UnitName | None = None) -> Iterator[Told]:
         """PID 1's entries since this moment, about one unit or about all."""

@@ -30,6 +30,7 @@ from outcomed.model import (
     Job,
     JobName,
     Judgement,
+    Klass,
     Record,
     Run,
     RunId,
@@ -39,12 +40,13 @@ from outcomed.model import (
     Verdict,
     run_id,
 )
+from outcomed.slots import Promise, Slot
 
 if TYPE_CHECKING:
     import tempfile
 
 APPLICATION_ID = 0x4F75_7463  # "Outc": what file(1) and we know the file by
-SCHEMA = 1
+SCHEMA = 2
 
 # Migrations, by the version that they lead to. Append only: a ledger in the field has been
 # through these very statements.
@@ -111,6 +113,20 @@ MIGRATIONS: dict[int, str] = {
     );
     INSERT INTO progress VALUES (1, '', '', 0, 0);
     """,
+    2: """
+    ALTER TABLE job ADD COLUMN promises BLOB; -- slots.Promise of each timer, JSON
+    ALTER TABLE job ADD COLUMN good INTEGER;  -- when its last good verdict was reached
+    CREATE TABLE slot (                       -- but those whose run says everything
+        job INTEGER NOT NULL REFERENCES job,
+        at INTEGER NOT NULL,
+        timer TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        run BLOB,                             -- run.id: what answered it, or ran instead
+        body BLOB NOT NULL,                   -- slots.Slot, JSON
+        PRIMARY KEY (job, at, timer)
+    ) WITHOUT ROWID;
+    """,
 }
 
 
@@ -164,6 +180,8 @@ class JobRow(Record, frozen=True):
     since: Usec = Usec(0)
     last_trigger: Usec = Usec(0)
     last: Stored | None = None
+    promises: tuple[Promise, ...] = ()
+    good: Usec | None = None  # when the last good verdict was reached
 
 
 class Stored(Record, frozen=True):
@@ -171,6 +189,15 @@ class Stored(Record, frozen=True):
 
     seq: int
     judgement: Judgement
+
+
+class Bound(Record, frozen=True):
+    """What was found out about a run's beginning after it was recorded."""
+
+    run: RunId
+    trigger: str
+    slot: Usec
+    is_inferred: bool = False
 
 
 class Turn(msgspec.Struct):
@@ -184,6 +211,9 @@ class Turn(msgspec.Struct):
     triggers: dict[JobName, Usec] = {}
     configs: dict[JobName, Job | None] = {}
     since: dict[JobName, Usec] = {}
+    promises: dict[JobName, tuple[Promise, ...]] = {}
+    slots: list[tuple[JobName, Slot]] = []
+    bound: list[Bound] = []
     deliveries: list[Delivery] = []
     delivered: list[tuple[str, Usec, str]] = []  # id, when, refused
     progress: Progress | None = None
@@ -200,6 +230,9 @@ class Turn(msgspec.Struct):
                 self.triggers,
                 self.configs,
                 self.since,
+                self.promises,
+                self.slots,
+                self.bound,
                 self.deliveries,
                 self.delivered,
                 self.progress,
@@ -286,6 +319,8 @@ _run = msgspec.json.Decoder(Run).decode
 _body = msgspec.json.Decoder(Body).decode
 _incident = msgspec.json.Decoder(Incident).decode
 _delivery = msgspec.json.Decoder(Delivery).decode
+_promises = msgspec.json.Decoder(tuple[Promise, ...]).decode
+_slot = msgspec.json.Decoder(Slot).decode
 
 
 class Ledger:
@@ -385,6 +420,7 @@ class Ledger:
                 self._put_incident(db, standing.incident)
         for incident in turn.closed:
             self._put_incident(db, incident)
+        self._put_promises(db, turn)
         for name, at in turn.triggers.items():
             db.execute("UPDATE job SET last_trigger = ? WHERE n = ?", (at, self._job_number(name)))
         db.executemany(
@@ -451,12 +487,17 @@ class Ledger:
             )
         )
         sample = self._samples.get(run.job) or self._take_sample(run.job, run, body)
-        self._put_run(run, is_open=False)
+        self._put_run(run, is_open=not judgement.is_final)
         (seq,) = db.execute(
             "INSERT INTO verdict (run, at, verdict, body)"
             " SELECT n, ?, ?, ? FROM run WHERE id = ? RETURNING seq",
             (judgement.at, judgement.verdict, _pack(body, sample), bytes.fromhex(run.id)),
         ).fetchone()
+        if judgement.verdict.klass is Klass.GOOD:
+            db.execute(
+                "UPDATE job SET good = max(coalesce(good, 0), ?) WHERE n = ?",
+                (judgement.at, self._job_number(run.job)),
+            )
         # A person's word on an older run does not make that the job's last.
         db.execute(
             "UPDATE job SET last_verdict = ?1 WHERE n = ?2 AND (?3 OR last_verdict IN"
@@ -469,6 +510,44 @@ class Ledger:
             ),
         )
         return int(seq)
+
+    def _put_promises(self, db: sqlite3.Connection, turn: Turn) -> None:
+        for name, promises in turn.promises.items():
+            number = self._job_number(name)
+            db.execute("UPDATE job SET promises = ? WHERE n = ?", (_encode(promises), number))
+        for name, slot in turn.slots:
+            run = None if slot.run is None else bytes.fromhex(slot.run)
+            db.execute(
+                "INSERT OR REPLACE INTO slot VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    self._job_number(name),
+                    slot.at,
+                    slot.timer,
+                    slot.state,
+                    slot.reason,
+                    run,
+                    _encode(slot),
+                ),
+            )
+        for bound in turn.bound:
+            self._bind(db, bound)
+
+    def _bind(self, db: sqlite3.Connection, bound: Bound) -> None:
+        row = db.execute(
+            "SELECT run.n, name, sample, body FROM run JOIN job ON job.n = run.job WHERE id = ?",
+            (bytes.fromhex(bound.run),),
+        ).fetchone()
+        if row is None:
+            return
+        number, name, sample, body = row
+        run = replace(
+            _unpack_run(body, name, sample),
+            trigger=bound.trigger,
+            slot=bound.slot,
+            is_inferred=bound.is_inferred,
+        )
+        packed = _pack_run(run, self._samples.get(run.job))
+        db.execute("UPDATE run SET body = ? WHERE n = ?", (packed, number))
 
     def _put_incident(self, db: sqlite3.Connection, incident: Incident) -> None:
         db.execute(
@@ -555,6 +634,21 @@ class Ledger:
     def good_runs(self, job: JobName, limit: int, before: Usec | None = None) -> list[Judgement]:
         """The newest runs of a job whose verdict stands as good, newest first."""
         return _good_runs(self._db, job, limit, before)
+
+    @_undamaged()
+    def runs_since(self, job: JobName, begin: Usec, limit: int = 2000) -> list[Run]:
+        """The runs that began since then, and the one before them; newest first."""
+        rows = self._db.execute(
+            "SELECT started, body FROM run WHERE job = ? AND started IS NOT NULL"
+            " ORDER BY n DESC LIMIT ?",
+            (self._jobs.get(job, -1), limit),
+        )
+        found: list[Run] = []
+        for started, body in rows:
+            found.append(_unpack_run(body, job, self._samples.get(job)))
+            if started < begin:
+                break
+        return found
 
     @_undamaged()
     def previous_slot(self, job: JobName, before: Usec) -> Usec | None:
@@ -674,6 +768,16 @@ class Reader:
         return _good_runs(self._db, job, limit, before)
 
     @_undamaged()
+    def slots(self, job: JobName, since: Usec, limit: int) -> list[Slot]:
+        """The slots that no run of theirs says everything about, newest first."""
+        rows = self._db.execute(
+            "SELECT body FROM slot WHERE job = (SELECT n FROM job WHERE name = ?) AND at >= ?"
+            " ORDER BY at DESC LIMIT ?",
+            (job, since, limit),
+        )
+        return [_slot(body) for (body,) in rows]
+
+    @_undamaged()
     def incidents(self, job: JobName, limit: int) -> list[Incident]:
         rows = self._db.execute(
             "SELECT body FROM incident WHERE job = (SELECT n FROM job WHERE name = ?)"
@@ -784,7 +888,7 @@ def _progress(db: sqlite3.Connection) -> Progress:
 
 def _jobs(db: sqlite3.Connection) -> list[JobRow]:
     rows = db.execute(
-        "SELECT name, config, standing, since, last_trigger,"
+        "SELECT name, config, standing, since, last_trigger, promises, good,"
         " name, sample, seq, at, verdict, verdict.body, run.body"
         " FROM job LEFT JOIN verdict ON seq = last_verdict LEFT JOIN run ON run.n = verdict.run"
         " ORDER BY name"
@@ -797,8 +901,10 @@ def _jobs(db: sqlite3.Connection) -> list[JobRow]:
             since=since,
             last_trigger=last_trigger,
             last=_one(*stored) if stored[2] is not None else None,
+            promises=_promises(promises) if promises is not None else (),
+            good=good,
         )
-        for name, config, standing, since, last_trigger, *stored in rows
+        for name, config, standing, since, last_trigger, promises, good, *stored in rows
     ]
 
 

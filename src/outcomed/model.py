@@ -268,7 +268,8 @@ class Run(Record, frozen=True):
     last_invocation: InvocationId | None = None
     attempts: int = 1
     trigger: str = "unknown"  # the unit that triggered it, "none" when by hand, "unknown"
-    slot: Usec | None = None  # the elapse that it answers
+    slot: Usec | None = None  # the elapse that it answers, as the timer promised it
+    is_inferred: bool = False  # nobody saw what started it: known by its time
     started: Usec | None = None
     finished: Usec | None = None
     duration: Usec | None = None  # by the monotonic clock where both ends are known
@@ -305,6 +306,11 @@ class Judgement(Record, frozen=True):
     output: Completeness | None = None  # None: no rule depends on it, nobody looked
     by: str = ""  # whose word it is, if it is a person's
     was: Verdict | None = None  # what that person looked at
+
+    @property
+    def is_final(self) -> bool:
+        """The run is over, or never was; else its end is judged too."""
+        return self.verdict not in (Verdict.LATE, Verdict.OVERDUE)
 
 
 class Incident(Record, frozen=True):

@@ -45,6 +45,8 @@ BETWEEN = frozenset(
     }
 )
 
+UNKNOWN = "unknown"  # what started a run, where nobody saw it
+
 _WAITING = frozenset({"auto-restart", "auto-restart-queued"})
 
 
@@ -78,6 +80,7 @@ class Seen(Record, frozen=True):
     became_active_mono: Usec = Usec(0)
     trigger: str = ""
     trigger_at: Usec = Usec(0)
+    slot: Usec = Usec(0)  # what was promised, and is answered by that elapse
 
 
 class What(Enum):
@@ -141,7 +144,7 @@ class Open(Record, frozen=True):
     key: str
     boot: BootId
     attempts: tuple[Attempt, ...]
-    trigger: str = "unknown"
+    trigger: str = UNKNOWN
     slot: Usec | None = None
     note: str = ""  # PID 1's own sentence about a start that it refused
 
@@ -261,10 +264,12 @@ def _is_of_the_attempt(attempt: Attempt, seen: Seen) -> bool:
 
 
 def _with_trigger(run: Open, track: Track, seen: Seen) -> Open:
-    if run.trigger != "unknown" or run.attempts[0].invocation != seen.invocation:
+    if run.trigger != UNKNOWN or run.attempts[0].invocation != seen.invocation:
+        return run
+    if seen.trigger == UNKNOWN:
         return run
     if seen.trigger and seen.trigger_at > track.last_trigger:
-        return replace(run, trigger=seen.trigger, slot=seen.trigger_at)
+        return replace(run, trigger=seen.trigger, slot=seen.slot or seen.trigger_at)
     if seen.trigger and not seen.trigger_at:
         return replace(run, trigger=seen.trigger)  # a path or socket unit: no time of its own
     return replace(run, trigger="none")
@@ -439,6 +444,11 @@ def _refused(told: Told, key: str, result: str) -> Open:
 
 
 # --- both ------------------------------------------------------------------------------------
+
+
+def bind(track: Track, run: Open, trigger: str, slot: Usec) -> Track:
+    """What started it was found out later."""
+    return _store(track, replace(run, trigger=trigger, slot=slot))
 
 
 def lose(track: Track, boot: BootId) -> Track:

@@ -7,12 +7,15 @@ looked at is `unproven`, never good.
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from outcomed import model
 from outcomed.faults import printable
 from outcomed.model import Finding, Held, Judgement, Klass, Record, Run, Usec, Verdict
+from outcomed.quantities import say_duration
+from outcomed.slots import Slot
 
 
 class Weighed(Record, frozen=True):
@@ -178,6 +181,24 @@ def _sentence(findings: list[Finding]) -> str:
     """The first in words, the rest as a number: an alert has one line."""
     rest = len(findings) - 1
     return findings[0].summary + (f" (and {rest} more)" if rest else "")
+
+
+def missed(timer: str, within: Usec, slot: Slot) -> str:
+    """What a timer promised and nobody did."""
+    who = f"{timer} promised a run" if timer else "a run was due"
+    return f"{who}, and none began within {say_duration(within)}: {slot.because}"
+
+
+def overdue(within: Usec, origin: str, steps: Sequence[str]) -> str:
+    """A run that does not come to its end, and how far it has come."""
+    reached = f"it has reached {printable(steps[-1])}" if steps else "it has reached no step"
+    return f"still running after {say_duration(within)} ({origin}), {reached}"
+
+
+def stale(within: Usec, origin: str, *, ever: bool) -> str:
+    """Nothing good came of the job for too long."""
+    what = "no good run" if ever else "not one good run"
+    return f"{what} within {say_duration(within)} ({origin})"
 
 
 _SENTENCES = {

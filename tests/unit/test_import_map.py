@@ -34,14 +34,23 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "pure": (
         *("tracker", "expressions", "rules", "verdicts", "alerts", "output", "notify"),
-        *("wording", "slack", "checksums", "timers"),
+        *("wording", "slack", "checksums", "timers", "slots"),
     ),
     "sources": ("bus", "calendar", "journal", "probes", "formats."),
     "ledger": ("ledger", "spool", "entry", "checks", "orders", "guard"),
     "delivery": ("delivery", "sinks"),
     "check": ("check", "children"),
     "hook": ("hook",),
-    "daemon": ("daemon", "engine", "listening", "effects", "refused"),
+    "daemon": (
+        "daemon",
+        "engine",
+        "timekeeping",
+        "waits",
+        "alarm",
+        "listening",
+        "effects",
+        "refused",
+    ),
     "ctl": ("ctl.",),
 }
 

@@ -430,6 +430,19 @@ def test_a_slot_is_bound_once_and_stale_details_bind_nothing() -> None:
     assert (runs(by_hand)[1].trigger, runs(by_hand)[1].slot) == ("none", None)
 
 
+def test_what_started_a_run_may_be_found_out_later() -> None:
+    first = fold([seen("A", trigger=tracker.UNKNOWN, trigger_at=90)])
+    (run,) = first.runs
+    assert (run.trigger, run.slot) == (tracker.UNKNOWN, None)
+    (run,) = tracker.bind(first, run, "x.timer", wall(80)).runs
+    assert (run.trigger, run.slot) == ("x.timer", wall(80))
+
+
+def test_a_run_answers_what_was_promised_rather_than_the_elapse() -> None:
+    (run,) = fold([replace(seen("A", trigger="x.timer", trigger_at=90), slot=wall(88))]).runs
+    assert run.slot == wall(88)
+
+
 def test_a_path_unit_triggers_without_a_time() -> None:
     (run,) = runs(fold([seen("A", trigger="x.path")]))
     assert (run.trigger, run.slot) == ("x.path", None)

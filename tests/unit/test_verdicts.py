@@ -3,9 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from outcomed import verdicts
 from outcomed.model import (
+    MINUTE,
     AlreadyDone,
     BootId,
     Finding,
@@ -20,6 +22,7 @@ from outcomed.model import (
     Usec,
     Verdict,
 )
+from outcomed.slots import Slot
 
 PLAIN = Job(JobName("x"), UnitName("x.service"))
 BY_STATUS = Job(
@@ -322,3 +325,21 @@ def test_a_check_that_gave_no_answer_ended_somehow(
     result: str, status: int, why: str, sentence: str
 ) -> None:
     assert verdicts.how_a_check_ended(result, status, why) == sentence
+
+
+def test_what_did_not_happen_is_told_in_words() -> None:
+    slot = Slot(UnitName("a.timer"), Usec(5), "missed", because="a.timer is masked")
+    assert verdicts.missed("a.timer", Usec(10 * MINUTE), slot) == (
+        "a.timer promised a run, and none began within 10 min: a.timer is masked"
+    )
+    slot = replace(slot, because="it is to run every 1 d")
+    assert verdicts.missed("", Usec(10 * MINUTE), slot) == (
+        "a run was due, and none began within 10 min: it is to run every 1 d"
+    )
+    hour = Usec(60 * MINUTE)
+    assert verdicts.overdue(hour, "finish_within", ["dump", "up\nload"]) == (
+        "still running after 1 h (finish_within), it has reached up\\nload"
+    )
+    assert verdicts.overdue(hour, "default", []).endswith("it has reached no step")
+    assert verdicts.stale(hour, "default", ever=True) == "no good run within 1 h (default)"
+    assert verdicts.stale(hour, "default", ever=False) == "not one good run within 1 h (default)"

@@ -1,0 +1,612 @@
+"""Decide how each slot ended: what a timer promised, and what came of it. Pure.
+
+systemd alone knows when a timer elapses. What it announced is kept as a `Promise`; a slot is
+settled once, when a run has answered it or its start deadline has passed. Which moments lay in a
+time that nobody watched is asked of systemd too (`calendar`), and handed in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Literal
+
+from msgspec.structs import replace
+
+from outcomed.model import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    BootId,
+    Record,
+    RunId,
+    Schedule,
+    UnitName,
+    Usec,
+)
+from outcomed.quantities import say_duration
+from outcomed.timers import Timer
+
+START_WITHIN = Usec(10 * MINUTE)
+# A timer that knows neither how long the job takes nor how often it comes.
+FINISH_WITHIN = Usec(DAY)
+LEARNT = 3  # good runs
+SAME = SECOND // 10
+BY_HAND = UnitName("")  # the "timer" of a job that says `every:`
+
+State = Literal["ran", "late", "skipped", "missed", "unknown"]
+
+
+class Span(Record, frozen=True):
+    """A time of which something is known, its end not included."""
+
+    begin: Usec
+    end: Usec
+
+    def __contains__(self, at: Usec) -> bool:
+        return self.begin <= at < self.end
+
+
+class Clock(Record, frozen=True):
+    """One moment by both clocks of one boot."""
+
+    real: Usec
+    mono: Usec
+    boot: BootId
+
+
+class Promise(Record, frozen=True):
+    """What one timer of one job promised last, and how far its slots are settled."""
+
+    timer: Timer  # as it was when it last promised anything
+    at: Usec | None = None  # the next slot; None: it promises nothing
+    is_nominal: bool = False  # `at` is without its random delay
+    is_unmade: bool = False  # nobody has seen the timer alive: only the job's file expects it
+    due: Usec | None = None  # when to look whether it was answered
+    boot: BootId = BootId("")
+    settled: Usec = Usec(0)  # every slot until here is on record
+    missed: Usec | None = None  # the last one, if no run has answered it yet
+    nearest: Usec | None = None  # from one slot to the next, as far as systemd was asked
+    farthest: Usec | None = None
+
+    @property
+    def unit(self) -> UnitName:
+        return self.timer.unit
+
+
+class Answer(Record, frozen=True):
+    """A run, as far as it may have answered a slot."""
+
+    run: RunId
+    started: Usec
+    ended: Usec | None = None  # None: it runs
+    elapse: Usec | None = None  # when this timer started it, where that was witnessed
+    may_be: bool = True  # nobody saw what started it
+
+
+class Around(Record, frozen=True):
+    """What is known of the time since a promise was settled."""
+
+    now: Usec
+    runs: tuple[Answer, ...] = ()  # also those that something else started
+    moments: tuple[Usec, ...] | None = None  # what the calendar names since; None: not asked
+    off: tuple[Span, ...] = ()
+    asleep: tuple[Span, ...] = ()
+    jumped: tuple[Span, ...] = ()  # what the clock was set over
+    lost: tuple[Span, ...] = ()  # what the journal has no trace of
+    is_alive: bool = True  # the timer waits for its next slot
+    alive_since: Usec = Usec(0)
+    reason: str = ""  # what is wrong with timer or service now
+    because: str = ""  # the same in words
+
+
+class Slot(Record, frozen=True):
+    """One moment at which a timer promised a run, and how it ended."""
+
+    timer: UnitName
+    at: Usec
+    state: State
+    reason: str = ""
+    run: RunId | None = None  # that answered it, or that did instead
+    is_inferred: bool = False  # nobody saw what started the run
+    because: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Its run says everything about it."""
+        return self.state == "ran" and not self.reason
+
+
+class Settled(Record, frozen=True):
+    """What a look at a promise brought."""
+
+    slots: tuple[Slot, ...]
+    promise: Promise
+
+
+# --- tolerances ------------------------------------------------------------------------------
+
+
+class Deadline(Record, frozen=True):
+    """How long something may take, and where that comes from."""
+
+    span: Usec | None
+    origin: str
+
+
+def start_within(schedule: Schedule, promise: Promise) -> Deadline:
+    """Of a slot, on top of what the timer allows itself."""
+    if schedule.start_within is not None:
+        return Deadline(schedule.start_within, "start_within")
+    nearest = promise.nearest or repeats(promise.timer)
+    if nearest is None or nearest >= START_WITHIN:
+        return Deadline(START_WITHIN, "default")
+    return Deadline(Usec(max(MINUTE, nearest)), "default, as far as from one slot to the next")
+
+
+def finish_within(
+    schedule: Schedule, promises: Sequence[Promise], durations: Sequence[Usec]
+) -> Deadline:
+    """Of a start. `durations` are those of the last good runs."""
+    if schedule.finish_within is not None:
+        return Deadline(schedule.finish_within, "finish_within")
+    if not promises and schedule.every is None:
+        return Deadline(None, "no timer, and no finish_within")
+    if len(durations) >= LEARNT:
+        longest = max(durations)
+        return Deadline(
+            Usec(3 * longest + HOUR),
+            f"default: three times the longest of the last {len(durations)} good runs "
+            f"({say_duration(longest)}), and an hour",
+        )
+    span = max(FINISH_WITHIN, farthest(schedule, promises) or 0)
+    return Deadline(Usec(span), f"default, until {LEARNT} good runs have shown how long it takes")
+
+
+def verified_within(
+    schedule: Schedule, promises: Sequence[Promise], finish: Deadline, *, has_rule: bool
+) -> Deadline:
+    """Of the last good verdict."""
+    if schedule.verified_within is not None:
+        return Deadline(schedule.verified_within, "verified_within")
+    if not has_rule:
+        return Deadline(None, "no rule looks at the outcome")
+    apart = farthest(schedule, promises)
+    if apart is None or finish.span is None:
+        return Deadline(None, "nothing says how often it is to run")
+    start = max(start_within(schedule, promise).span or 0 for promise in promises)
+    return Deadline(
+        Usec(2 * apart + start + finish.span),
+        f"default: twice {say_duration(apart)}, the longest time between two slots, and what "
+        "starting and finishing may take",
+    )
+
+
+def farthest(schedule: Schedule, promises: Sequence[Promise]) -> Usec | None:
+    """The longest time from one slot to the next."""
+    if schedule.every is not None:
+        return schedule.every
+    spans = [one.farthest or repeats(one.timer) for one in promises]
+    known = [span for span in spans if span is not None]
+    return max(known, default=None)
+
+
+def spacing(moments: Sequence[Usec]) -> tuple[Usec, Usec] | None:
+    """The shortest and the longest time between two of these."""
+    apart = [Usec(after - before) for before, after in pairwise(moments)]
+    return (min(apart), max(apart)) if apart else None
+
+
+def repeats(timer: Timer) -> Usec | None:
+    """How often it elapses by the job's own runs (OnUnitActiveSec=, OnUnitInactiveSec=)."""
+    spans = [span for base, span in timer.monotonic if base.startswith("OnUnit")]
+    return min(spans, default=None)
+
+
+def _slack(schedule: Schedule, promise: Promise, *, nominal: bool) -> Usec:
+    """How long after a slot a run may begin."""
+    timer = promise.timer
+    random = timer.random_delay if nominal else 0
+    return Usec((start_within(schedule, promise).span or 0) + timer.accuracy + random)
+
+
+# --- promises --------------------------------------------------------------------------------
+
+
+def announce(
+    old: Promise | None, timer: Timer, clock: Clock, schedule: Schedule, settled: Usec
+) -> Promise:
+    """What a timer that is alive promises now. A new one has no past before `settled`."""
+    promise = old or Promise(timer=timer, settled=settled)
+    if promise.timer.calendar != timer.calendar or promise.timer.monotonic != timer.monotonic:
+        promise = replace(promise, nearest=None, farthest=None)
+    at = next_elapse(timer, clock)
+    known = promise.at
+    if at is not None and known is not None and abs(at - known) < SAME:
+        at = known  # the difference of two clocks, read one after the other
+    promise = replace(promise, timer=timer, at=at, boot=clock.boot)
+    promise = replace(promise, is_nominal=False, is_unmade=False)
+    return replace(promise, due=due(promise, schedule))
+
+
+def expect(promise: Promise, at: Usec | None, schedule: Schedule) -> Promise:
+    """A timer that is dead promises nothing more: what it would have promised is expected."""
+    promise = replace(promise, at=at, is_nominal=True)
+    return replace(promise, due=due(promise, schedule))
+
+
+def due(promise: Promise, schedule: Schedule) -> Usec | None:
+    """When to look whether its slot was answered."""
+    if promise.at is None:
+        return None
+    return Usec(promise.at + _slack(schedule, promise, nominal=promise.is_nominal) + 1)
+
+
+def next_elapse(timer: Timer, clock: Clock) -> Usec | None:
+    """The earlier of both clocks' next elapses, by the calendar's."""
+    moments = []
+    if timer.next_realtime is not None:
+        moments.append(timer.next_realtime)
+    if timer.next_monotonic is not None:
+        moments.append(Usec(clock.real + timer.next_monotonic - clock.mono))
+    return min(moments, default=None)
+
+
+def is_alive(timer: Timer | None) -> bool:
+    """Whether it waits, or its service runs, after which it will."""
+    return timer is not None and timer.active == "active" and timer.sub in ("waiting", "running")
+
+
+def is_gone(timer: Timer | None) -> bool:
+    return timer is None or timer.load == "not-found"
+
+
+def is_over(timer: Timer | None) -> bool:
+    """It has nothing more to promise, and never said that it would: its last date has passed."""
+    return (
+        timer is not None
+        and timer.active == "active"
+        and timer.sub == "elapsed"
+        and repeats(timer) is None
+    )
+
+
+_FILE_WORDS = {
+    "disabled": ("timer-disabled", "is disabled and does not run"),
+    "masked": ("timer-masked", "is masked"),
+    "masked-runtime": ("timer-masked", "is masked"),
+}
+_LOAD_WORDS = {
+    "masked": ("timer-masked", "is masked"),
+    "not-found": ("timer-gone", "is gone"),
+    "bad-setting": ("timer-load-error", "has a setting that systemd refuses"),
+    "error": ("timer-load-error", "could not be loaded"),
+}
+
+
+def timer_fault(name: UnitName, timer: Timer | None) -> tuple[str, str]:
+    """Why a timer will not elapse: a word and a sentence; empty if it will."""
+    if timer is None:
+        return "timer-gone", f"{name} is gone"
+    if timer.load in _LOAD_WORDS:
+        reason, words = _LOAD_WORDS[timer.load]
+    elif timer.active == "failed":
+        reason, words = "timer-failed", f"has failed ({timer.result})"
+    elif timer.active == "active" and timer.sub == "elapsed":
+        reason, words = "timer-elapsed", "is active, but will not elapse again"
+    elif timer.active == "active":
+        return "", ""
+    else:
+        reason, words = _FILE_WORDS.get(timer.file, ("timer-stopped", "was stopped"))
+    return reason, f"{name} {words}"
+
+
+_SERVICE_WORDS = {
+    "masked": ("service-masked", "is masked"),
+    "not-found": ("service-gone", "is gone"),
+    "bad-setting": ("service-load-error", "has a setting that systemd refuses"),
+    "error": ("service-load-error", "could not be loaded"),
+}
+
+
+def service_fault(name: UnitName, load: str) -> tuple[str, str]:
+    """Why a service cannot be started, from its LoadState=; empty if it can."""
+    reason, words = _SERVICE_WORDS.get(load, ("", ""))
+    return reason, f"{name} {words}" if words else ""
+
+
+# --- settling --------------------------------------------------------------------------------
+
+
+def answers_in_time(promise: Promise, elapse: Usec, schedule: Schedule) -> bool:
+    """This elapse is of the slot that was announced, and nothing lies between."""
+    if promise.at is None:
+        return False
+    slack = _slack(schedule, promise, nominal=promise.is_nominal)
+    if promise.nearest is not None:
+        slack = Usec(min(slack, promise.nearest - 1))
+    return promise.at <= elapse <= promise.at + slack
+
+
+def settle(promise: Promise, schedule: Schedule, around: Around) -> Settled:
+    """Settle every slot until now that can be; what is left is what is waited for."""
+    if promise.unit == BY_HAND:
+        return _settle_every(promise, schedule, around)
+    moments = _moments(promise, around)
+    answers = _answers(moments, promise, schedule, around)
+    slots: list[Slot] = []
+    pending: tuple[Usec, Usec | None] | None = None
+    last = max(answers, default=None)
+    for at in moments:
+        answer = answers.get(at)
+        if answer is not None:
+            slots.append(_answered(at, answer, promise, schedule, around))
+            continue
+        if at == promise.missed:
+            continue  # on record as what it is
+        overtaken = answers[last] if last is not None and last > at else None
+        slot, wait = _unanswered(at, overtaken, promise, schedule, around)
+        if slot is None:
+            pending = (at, wait)
+            break
+        slots.append(slot)
+    bound = {answer.run for answer in answers.values()}
+    slots += [
+        Slot(promise.unit, one.elapse, "ran", "unscheduled", one.run)
+        for one in around.runs
+        if one.elapse is not None and one.run not in bound and one.elapse > promise.settled
+    ]
+    return Settled(tuple(slots), _moved_on(promise, slots, moments, pending, around))
+
+
+def _moments(promise: Promise, around: Around) -> list[Usec]:
+    """The slots until now that are not settled, and the last one that was missed before."""
+    named = [at for at in around.moments or () if promise.settled < at <= around.now]
+    announced = promise.at
+    if announced is not None and announced <= around.now:
+        # Announced with its random delay, the calendar names it without.
+        named = [at for at in named if not _is_same(at, announced, promise)]
+        named.append(announced)
+    if promise.missed is not None:
+        named.append(promise.missed)
+    return sorted(set(named))
+
+
+def _is_same(named: Usec, announced: Usec, promise: Promise) -> bool:
+    return announced - promise.timer.random_delay - SECOND < named <= announced
+
+
+def _slack_of(at: Usec, promise: Promise, schedule: Schedule) -> Usec:
+    announced = at == promise.at and not promise.is_nominal
+    return _slack(schedule, promise, nominal=not announced)
+
+
+def _answers(
+    moments: Sequence[Usec], promise: Promise, schedule: Schedule, around: Around
+) -> dict[Usec, Answer]:
+    """Which run answered which slot: the first that began at its elapse."""
+    found: dict[Usec, Answer] = {}
+    for run in sorted(around.runs, key=lambda run: run.started):
+        at = _answered_by(run, moments, promise, schedule, around)
+        if at is not None and at not in found:
+            found[at] = run
+    return found
+
+
+def _answered_by(
+    run: Answer, moments: Sequence[Usec], promise: Promise, schedule: Schedule, around: Around
+) -> Usec | None:
+    # However many slots lie behind a timer, it elapses once: for the last of them.
+    if run.elapse is not None:
+        return max((at for at in moments if at <= run.elapse), default=None)
+    if not run.may_be:
+        return None
+    at = max((at for at in moments if at <= run.started + SECOND), default=None)
+    if at is None or at == promise.missed:
+        return None
+    slack = _slack_of(at, promise, schedule)
+    # It may as well have begun when whatever held it up was over.
+    held = [
+        *(span.end for span in (*around.off, *around.asleep, *around.jumped) if at in span),
+        *(one.ended for one in _running_at(at, around, run) if one.ended is not None),
+    ]
+    in_time = run.started <= at + slack or any(
+        end - SECOND <= run.started <= end + slack for end in held
+    )
+    return at if in_time else None
+
+
+def _running_at(at: Usec, around: Around, but: Answer | None = None) -> list[Answer]:
+    return [
+        run
+        for run in around.runs
+        if run is not but and run.started < at and (run.ended is None or run.ended > at)
+    ]
+
+
+def _within(at: Usec, spans: Iterable[Span]) -> Span | None:
+    return next((span for span in spans if at in span), None)
+
+
+def _answered(
+    at: Usec, answer: Answer, promise: Promise, schedule: Schedule, around: Around
+) -> Slot:
+    slot = Slot(promise.unit, at, "ran", "", answer.run, answer.elapse is None)
+    if at == promise.missed:
+        return replace(slot, state="late", reason="late")
+    if answer.started <= at + _slack_of(at, promise, schedule):
+        return slot
+    for reason, spans in (
+        ("caught-up", around.off),
+        ("resumed", around.asleep),
+        ("clock-change", around.jumped),
+    ):
+        if _within(at, spans):
+            return replace(slot, reason=reason)
+    if _running_at(at, around, answer):
+        return replace(slot, state="late", reason="still-running")
+    return replace(slot, state="late", reason="late")
+
+
+def _unanswered(
+    at: Usec, overtaken: Answer | None, promise: Promise, schedule: Schedule, around: Around
+) -> tuple[Slot | None, Usec | None]:
+    """The slot, or None and until when its run is awaited (None: until the present one ends)."""
+    slack = _slack_of(at, promise, schedule)
+    slot = Slot(promise.unit, at, "skipped", run=overtaken.run if overtaken is not None else None)
+    if _within(at, around.jumped):
+        return replace(slot, reason="clock-change"), None
+    running = _running_at(at, around)
+    if running:
+        return _held_up(slot, running, overtaken, slack, around)
+    for reason, spans in (("host-off", around.off), ("suspended", around.asleep)):
+        span = _within(at, spans)
+        if span is not None:
+            return _nobody_there(slot, reason, span, overtaken, slack, promise, around)
+    if around.now <= at + slack and overtaken is None:
+        return None, Usec(at + slack + 1)
+    if _within(at, around.lost):
+        because = "the journal has lost what it knew of that time"
+        return replace(slot, state="unknown", reason="journal", because=because), None
+    if around.is_alive and around.moments is not None and not _is_named(at, promise, around):
+        return replace(slot, reason="schedule-changed"), None
+    if not promise.timer.calendar and around.is_alive:
+        return replace(slot, reason="schedule-changed"), None  # counted anew, from a later event
+    reason, because = around.reason or "no-run", around.because or "nothing says why"
+    if promise.is_unmade and at < around.alive_since:
+        return replace(slot, reason="schedule-changed"), None
+    if not around.reason and at < around.alive_since:
+        reason, because = "timer-stopped", f"{promise.unit} was not active then"
+    return replace(slot, state="missed", reason=reason, because=because), None
+
+
+def _is_named(at: Usec, promise: Promise, around: Around) -> bool:
+    if at != promise.at:
+        return True
+    return any(_is_same(named, at, promise) for named in around.moments or ())
+
+
+def _held_up(
+    slot: Slot, running: list[Answer], overtaken: Answer | None, slack: Usec, around: Around
+) -> tuple[Slot | None, Usec | None]:
+    """A run was under way: systemd starts one more when it ends, for all slots meanwhile."""
+    skipped = replace(slot, reason="still-running", run=slot.run or running[-1].run)
+    if overtaken is not None:
+        return skipped, None
+    ends = [run.ended for run in running]
+    if None in ends:
+        return None, None
+    until = max(end for end in ends if end is not None) + slack
+    return (skipped, None) if around.now > until else (None, Usec(until + 1))
+
+
+def _nobody_there(
+    slot: Slot,
+    reason: str,
+    span: Span,
+    overtaken: Answer | None,
+    slack: Usec,
+    promise: Promise,
+    around: Around,
+) -> tuple[Slot | None, Usec | None]:
+    """The host was off or slept: whether the timer makes up for it is for its settings to say."""
+    words = {"host-off": "the host was off", "suspended": "the host was suspended"}[reason]
+    is_off = reason == "host-off"
+    skipped = replace(slot, reason=reason, because=words)
+    missed = replace(skipped, state="missed")
+    if is_off and _within(slot.at, around.lost):
+        because = "the host went down, and the journal has lost its last minutes"
+        return replace(slot, state="unknown", reason="journal", because=because), None
+    if is_off and not promise.timer.calendar and around.is_alive:
+        return skipped, None  # it counts from the boot now
+    makes_up = promise.timer.is_persistent if is_off else True
+    if makes_up and overtaken is not None:
+        return skipped, None
+    if makes_up and around.is_alive and around.now <= span.end + slack:
+        return None, Usec(span.end + slack + 1)
+    if around.reason:
+        missed = replace(missed, because=f"{words}, and {around.because}")
+    return missed, None
+
+
+def _moved_on(
+    promise: Promise,
+    slots: Sequence[Slot],
+    moments: Sequence[Usec],
+    pending: tuple[Usec, Usec | None] | None,
+    around: Around,
+) -> Promise:
+    """Settled up to what is still awaited."""
+    done = [slot for slot in slots if slot.at != promise.missed or slot.state == "late"]
+    missed = promise.missed
+    for slot in sorted(done, key=lambda slot: slot.at):
+        missed = slot.at if slot.state == "missed" else None
+    if pending is not None:
+        at, wait = pending
+        before = [one for one in moments if one < at]
+        settled = Usec(max([promise.settled, *before]))
+        return replace(
+            promise,
+            at=at,
+            is_nominal=promise.is_nominal or at != promise.at,
+            due=wait,
+            settled=settled,
+            missed=missed,
+        )
+    elapses = [run.elapse for run in around.runs if run.elapse is not None]
+    settled = Usec(max([promise.settled, *moments, *elapses]))
+    left = promise.at if promise.at is not None and promise.at > settled else None
+    return replace(
+        promise,
+        at=left,
+        due=promise.due if left is not None else None,
+        settled=settled,
+        missed=missed,
+    )
+
+
+# --- every -----------------------------------------------------------------------------------
+
+
+def every(schedule: Schedule, unit: UnitName, since: Usec, old: Promise | None) -> Promise:
+    """The promise that a job without a timer makes for itself."""
+    span = schedule.every or Usec(0)
+    promise = old or Promise(Timer(unit=BY_HAND, triggers=unit), settled=since)
+    promise = replace(promise, nearest=span, farthest=span)
+    if promise.at is not None and old is not None and old.nearest == span:
+        return promise
+    return expect(promise, Usec(promise.settled + span), schedule)
+
+
+def _settle_every(promise: Promise, schedule: Schedule, around: Around) -> Settled:
+    """Each run promises the next one."""
+    starts = sorted((run.started, run.run) for run in around.runs)
+    newest = max((start for start, _ in starts if start > promise.settled), default=None)
+    slots: list[Slot] = []
+    if newest is not None:
+        if promise.missed is not None:
+            run = next(run for start, run in starts if start > promise.settled)
+            slots.append(Slot(BY_HAND, promise.missed, "late", "late", run))
+        span = promise.nearest or Usec(0)
+        answered = replace(promise, settled=newest, missed=None)
+        return Settled(tuple(slots), expect(answered, Usec(newest + span), schedule))
+    if promise.at is None or promise.due is None or around.now < promise.due:
+        return Settled((), promise)
+    if any(run.ended is None for run in around.runs):
+        return Settled((), replace(promise, due=None))  # it runs still: its finish is what counts
+    for away in (*around.off, *around.asleep):
+        until = away.end + (promise.due - promise.at)
+        if promise.at in away and around.now <= until:
+            return Settled((), replace(promise, due=Usec(until + 1)))
+    apart = say_duration(promise.nearest or Usec(0))
+    slot = Slot(
+        BY_HAND,
+        promise.at,
+        "missed",
+        around.reason or "every",
+        because=around.because or f"it is to run every {apart}",
+    )
+    at = Usec(promise.at + (promise.nearest or 0))
+    moved = replace(promise, missed=promise.at)
+    return Settled((slot,), expect(moved, at, schedule))

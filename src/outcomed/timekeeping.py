@@ -1,0 +1,609 @@
+"""Time, as the engine has to do with it: what timers promise, and what is overdue.
+
+`slots` decides; here systemd, the calendar, the journal and the ledger are asked for what it
+decides by. Nothing is polled: each job has one next deadline, and is looked at then, after each of
+its runs, after a reload, when the clock was set and when the machine wakes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from outcomed import alerts, calendar, journal, slots, tracker, verdicts
+from outcomed.errors import BusError, CalendarError, JournalError
+from outcomed.ledger import Bound
+from outcomed.model import (
+    MINUTE,
+    SECOND,
+    JobName,
+    Judgement,
+    Run,
+    RunId,
+    UnitName,
+    Usec,
+    Verdict,
+    run_id,
+)
+from outcomed.slots import Answer, Around, Clock, Promise, Settled, Slot, Span
+from outcomed.timers import Timer
+from outcomed.tracker import Open, Seen
+from outcomed.waits import Reckon, Steps, Wait
+
+if TYPE_CHECKING:
+    from outcomed.engine import Engine, Watched
+
+ASKING = 2  # calendars asked for at the same time
+GOOD_RUNS = 14  # whose durations say how long a run may take
+# journald writes to its disk every five minutes (SyncIntervalSec=): after a power cut, what was
+# said since may be gone.
+UNSYNCED = Usec(5 * MINUTE)
+JUMP = SECOND  # what a clock that is merely adjusted never does at once
+REMEMBERED = 100  # jumps and sleeps
+EXACT = 2 * SECOND  # between a timer's elapse and the start that it made
+
+
+class Timekeeper:
+    """The deadlines of all jobs, and what is known about the clock."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._heap: list[tuple[Usec, JobName]] = []
+        self._armed: dict[JobName, Usec] = {}
+        self._asking = 0
+        self._queue: deque[Wait] = deque()
+        self._spacing: dict[tuple[str, ...], tuple[Usec, Usec] | None] = {}
+        self._offsets = _offsets()
+        self._jumped: deque[Span] = deque(maxlen=REMEMBERED)
+        self._asleep: deque[Span] = deque(maxlen=REMEMBERED)
+        self._boots: tuple[Span, ...] | None = None
+        self._lost: tuple[Span, ...] = ()
+        self.woke = now_usec()  # what was due before has its chance first
+
+    # --- deadlines ----------------------------------------------------------------------------
+
+    def next(self) -> Usec | None:
+        """The earliest deadline of all jobs."""
+        while self._heap and self._armed.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, now: Usec) -> Iterator[JobName]:
+        """The jobs whose deadline has passed; each has to be armed again."""
+        while (at := self.next()) is not None and at <= now:
+            _, name = heapq.heappop(self._heap)
+            del self._armed[name]
+            yield name
+
+    def forget(self, name: JobName) -> None:
+        self._armed.pop(name, None)
+
+    def arm(self, watched: Watched) -> None:
+        """Set the job's next deadline."""
+        moments = [at for at in self._moments(watched) if at is not None]
+        at, name = min(moments, default=None), watched.job.name
+        if at == self._armed.get(name):
+            return
+        self._armed.pop(name, None)
+        if at is not None:
+            self._armed[name] = at
+            heapq.heappush(self._heap, (at, name))
+
+    def _moments(self, watched: Watched) -> Iterator[Usec | None]:
+        for promise in watched.promises:
+            yield promise.due
+        run = _under_way(watched)
+        if run is not None:
+            yield self._finish_by(watched, run)
+        else:
+            yield self._verified_by(watched)
+
+    def _finish_by(self, watched: Watched, run: Open) -> Usec | None:
+        """When a run that is under way is overdue; None where it is already, or never."""
+        started = run.attempts[0].started
+        if started is None or watched.overdue == run.key:
+            return None
+        span = self.finish_within(watched).span
+        return None if span is None else Usec(started + span)
+
+    def _verified_by(self, watched: Watched) -> Usec | None:
+        """When the job is stale; None where it is already, or never."""
+        good = watched.good or watched.adopted
+        if not good or watched.stale_since == good:
+            return None
+        span = self.verified_within(watched).span
+        if span is None:
+            return None
+        # What the host's absence kept from running has its chance first.
+        start = (
+            max(
+                (slots.start_within(watched.job.schedule, one).span or 0)
+                for one in watched.promises
+            )
+            if watched.promises
+            else slots.START_WITHIN
+        )
+        return Usec(max(good + span, self.woke + start))
+
+    def finish_within(self, watched: Watched) -> slots.Deadline:
+        explicit = watched.job.schedule.finish_within is not None
+        durations = () if explicit else self._durations(watched)
+        return slots.finish_within(watched.job.schedule, watched.promises, durations)
+
+    def verified_within(self, watched: Watched) -> slots.Deadline:
+        job = watched.job
+        return slots.verified_within(
+            job.schedule, watched.promises, self.finish_within(watched), has_rule=bool(job.outcome)
+        )
+
+    def _durations(self, watched: Watched) -> tuple[Usec, ...]:
+        if not watched.promises and watched.job.schedule.every is None:
+            return ()
+        if watched.durations is None:
+            found = self._engine.ledger.good_runs(watched.job.name, GOOD_RUNS)
+            spans = (one.run.duration for one in found)
+            watched.durations = tuple(span for span in spans if span is not None)
+        return watched.durations
+
+    # --- the clock ----------------------------------------------------------------------------
+
+    def look_at_clock(self) -> bool:
+        """Whether the clock was set, or the machine has slept, since the last look."""
+        set_off, slept = self._offsets
+        self._offsets = _offsets()
+        jump, sleep = self._offsets[0] - set_off, self._offsets[1] - slept
+        now = now_usec()
+        if sleep > JUMP:
+            self._asleep.append(Span(Usec(now - sleep), now))
+        if jump > JUMP:
+            self._jumped.append(Span(Usec(now - jump), now))
+        if max(abs(jump), sleep) <= JUMP:
+            return False
+        self.woke = now
+        return True
+
+    # --- starts -------------------------------------------------------------------------------
+
+    def bind(self, watched: Watched, seen: Seen, timer: UnitName, at: Usec) -> Seen:
+        """A start that a timer made at this moment: which slot it answers."""
+        promise = next((one for one in watched.promises if one.unit == timer), None)
+        if promise is None or not slots.answers_in_time(promise, at, watched.job.schedule):
+            watched.reckon, watched.stray = Reckon.ALL, True
+            return replace(seen, trigger=timer, trigger_at=at)
+        answered = replace(promise, at=None, due=None, settled=at, missed=None)
+        watched.promises = _with(watched.promises, answered)
+        return replace(seen, trigger=timer, trigger_at=at, slot=promise.at)
+
+    # --- reckoning ----------------------------------------------------------------------------
+
+    def reckon(self, watched: Watched) -> Steps:
+        """Settle what can be, and take what the timers promise now."""
+        is_full, watched.reckon = watched.reckon is Reckon.ALL, Reckon.NOTHING
+        stray, watched.stray = watched.stray, False
+        before = watched.promises
+        try:
+            timers = self._timers(watched, is_full=is_full or stray)
+        except BusError:
+            timers = None  # of what is no unit, or can be of no type that has a timer
+        if timers is not None:
+            yield from self._reckon_timers(watched, timers, stray=stray)
+        yield from self._reckon_deadlines(watched)
+        if watched.promises != before:
+            self._engine.turn.promises[watched.job.name] = watched.promises
+        self.arm(watched)
+
+    def _timers(self, watched: Watched, *, is_full: bool) -> dict[UnitName, Timer]:
+        known = [one.timer for one in watched.promises if one.unit != slots.BY_HAND]
+        calls = self._engine.calls
+        if not is_full:
+            # After a run, a timer that is alive has announced the next one: one question each.
+            found = [calls.announced(timer) for timer in known]
+            if all(found):
+                return {timer.unit: timer for timer in found if timer is not None}
+        timers = calls.schedule(watched.job.unit, [timer.unit for timer in known])
+        return {timer.unit: timer for timer in timers}
+
+    def _reckon_timers(
+        self, watched: Watched, timers: dict[UnitName, Timer], *, stray: bool
+    ) -> Steps:
+        job, clock = watched.job, self._clock()
+        alive = {name for name, timer in timers.items() if slots.is_alive(timer)}
+        promises = {one.unit: one for one in watched.promises}
+        if job.schedule.every is not None:
+            old = promises.get(slots.BY_HAND)
+            since = Usec(watched.adopted)
+            promises[slots.BY_HAND] = slots.every(job.schedule, job.unit, since, old)
+        else:
+            promises.pop(slots.BY_HAND, None)
+        for name in dict.fromkeys((*promises, *timers)):
+            timer, promise = timers.get(name), promises.get(name)
+            if promise is not None and (stray or _has_to_settle(promise, timer, clock.real)):
+                promise = yield from self._settle(watched, promise, timer, alive)
+            if name == slots.BY_HAND:
+                assert promise is not None
+                promises[name] = promise
+                continue
+            promise = yield from self._renew(watched, promise, timer, alive)
+            if promise is None:
+                promises.pop(name, None)
+            else:
+                promises[name] = promise
+        watched.promises = tuple(promises.values())
+
+    def _renew(
+        self, watched: Watched, promise: Promise | None, timer: Timer | None, alive: set[UnitName]
+    ) -> Generator[Wait | None, None, Promise | None]:
+        """What is promised from now on."""
+        clock, schedule = self._clock(), watched.job.schedule
+        if timer is not None and slots.is_alive(timer):
+            if promise is not None and promise.at is not None and promise.at <= clock.real:
+                return promise  # still awaited
+            if timer.sub == "running" and promise is not None:
+                return replace(promise, timer=timer)
+            settled = Usec(max(watched.adopted, timer.last or 0))
+            promise = slots.announce(promise, timer, clock, schedule, settled)
+            return (yield from self._measure(promise, schedule))
+        if promise is None:
+            if timer is None or schedule.start_within is None or not timer.calendar:
+                return None  # nobody expects it to start anything
+            promise = Promise(timer, settled=clock.real, is_unmade=True)
+        if promise.at is not None or slots.is_over(timer):
+            return promise
+        if slots.is_gone(timer) and alive:
+            return None  # removed, and another has taken its place
+        return (yield from self._expect(promise, schedule, clock.real))
+
+    def _expect(
+        self, promise: Promise, schedule: Any, now: Usec
+    ) -> Generator[Wait | None, None, Promise]:
+        """A dead timer's next slot, by what it said while it lived."""
+        repeat = slots.repeats(promise.timer)
+        if not promise.timer.calendar:
+            # It counts from a run; without one there is nothing more to count from.
+            at = None if repeat is None or promise.missed else Usec(promise.settled + repeat)
+            return slots.expect(promise, at, schedule)
+        found = yield from self._calendar(promise.timer.calendar, now)
+        return slots.expect(promise, found[0] if found else None, schedule)
+
+    def _measure(self, promise: Promise, schedule: Any) -> Generator[Wait | None, None, Promise]:
+        """How far its slots are apart: what the defaults of the deadlines follow from."""
+        if promise.nearest is not None or not promise.timer.calendar or promise.at is None:
+            return promise
+        key = promise.timer.calendar
+        if key not in self._spacing:
+            found = yield from self._calendar(key, now_usec())
+            self._spacing[key] = slots.spacing(found or ())
+        apart = self._spacing[key]
+        if apart is None:
+            return promise
+        measured = replace(promise, nearest=apart[0], farthest=apart[1])
+        due = slots.due(measured, schedule)
+        return replace(measured, due=due)
+
+    # --- settling -----------------------------------------------------------------------------
+
+    def _settle(
+        self, watched: Watched, promise: Promise, timer: Timer | None, alive: set[UnitName]
+    ) -> Generator[Wait | None, None, Promise]:
+        now = now_usec()
+        moments: tuple[Usec, ...] | None = None
+        if promise.timer.calendar:
+            moments = yield from self._calendar(promise.timer.calendar, promise.settled, now)
+        around = self._around(watched, promise, timer, alive, now, moments)
+        settled = slots.settle(promise, watched.job.schedule, around)
+        self._record(watched, settled)
+        return settled.promise
+
+    def _around(
+        self,
+        watched: Watched,
+        promise: Promise,
+        timer: Timer | None,
+        alive: set[UnitName],
+        now: Usec,
+        moments: tuple[Usec, ...] | None,
+    ) -> Around:
+        reason, because = self._fault(watched, promise, timer)
+        is_replaced = slots.is_gone(timer) and bool(alive)
+        off, lost = self._absences(promise)
+        return Around(
+            now=now,
+            runs=tuple(self._answers(watched, promise, timer)),
+            moments=() if is_replaced else moments,
+            off=off,
+            asleep=(*self._asleep, *self._sleeps(promise)),
+            jumped=tuple(self._jumped),
+            lost=lost,
+            is_alive=slots.is_alive(timer) or is_replaced or promise.unit == slots.BY_HAND,
+            alive_since=self._alive_since(timer),
+            reason=reason,
+            because=because,
+        )
+
+    def _alive_since(self, timer: Timer | None) -> Usec:
+        if timer is None or not slots.is_alive(timer):
+            return Usec(0)
+        try:
+            return self._engine.calls.active_since(timer.unit)
+        except BusError:
+            return Usec(0)
+
+    def _fault(self, watched: Watched, promise: Promise, timer: Timer | None) -> tuple[str, str]:
+        """What is wrong with the service or its timer, as systemd says it now."""
+        try:
+            load = self._engine.calls.service_state(watched.job.unit).load
+        except BusError:
+            load = ""
+        fault = slots.service_fault(watched.job.unit, load)
+        if fault[0] or promise.unit == slots.BY_HAND:
+            return fault
+        return slots.timer_fault(promise.unit, timer)
+
+    def _answers(self, watched: Watched, promise: Promise, timer: Timer | None) -> Iterator[Answer]:
+        last, since = timer.last if timer is not None else None, promise.missed or promise.settled
+        found = self._engine.ledger.runs_since(watched.job.name, since)
+        new = self._engine.turn.runs.values()
+        runs = {run.id: run for run in (*found, *new) if run.job == watched.job.name}
+        for run in runs.values():
+            if run.started is None:
+                continue
+            known = run.trigger == promise.unit and not run.is_inferred
+            elapse = run.slot if known else None
+            if (
+                run.trigger == tracker.UNKNOWN
+                and last is not None
+                and 0 <= run.started - last < EXACT
+            ):
+                elapse = last  # systemd still knows
+            ended = run.finished if run.result is not None else None
+            if run.result is not None and ended is None:
+                ended = run.started  # lost, nobody knows when
+            yield Answer(
+                run=run.id,
+                started=run.started,
+                ended=ended,
+                elapse=elapse,
+                may_be=run.trigger == tracker.UNKNOWN or run.is_inferred,
+            )
+
+    def _absences(self, promise: Promise) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+        """When the host was off since, and of which of that time the journal may have lost all."""
+        if promise.boot in ("", self._engine.boot):
+            return (), ()
+        if self._boots is None:
+            boots: list[journal.Boot] = []
+            try:
+                with journal.Journal() as source:
+                    boots = source.boots(promise.settled)
+            except JournalError:
+                pass
+            pairs = list(pairwise(boots))
+            self._boots = tuple(Span(one.timers_to, after.timers_from) for one, after in pairs)
+            self._lost = tuple(
+                Span(one.end, min(Usec(one.end + UNSYNCED), after.begin))
+                for one, after in pairs
+                if not one.is_clean
+            )
+        return self._boots, self._lost
+
+    def _sleeps(self, promise: Promise) -> Iterator[Span]:
+        """What of it happened before the daemon was there."""
+        if promise.settled >= self._engine.caught_up_at:
+            return
+        try:
+            with journal.Journal() as source:
+                for begin, end in source.sleeps(promise.settled):
+                    yield Span(begin, end)
+        except JournalError:
+            return
+
+    def _record(self, watched: Watched, settled: Settled) -> None:
+        """What was settled, into the turn; what nobody did is a verdict."""
+        turn, name = self._engine.turn, watched.job.name
+        for slot in settled.slots:
+            if not slot.is_plain:
+                turn.slots.append((name, slot))
+            if slot.run is not None and slot.state in ("ran", "late"):
+                self._bind_run(watched, slot, slot.run)
+            if slot.state in ("missed", "unknown") and not _is_told(watched):
+                self._judge_slot(watched, slot, settled.promise)
+
+    def _bind_run(self, watched: Watched, slot: Slot, run: RunId) -> None:
+        trigger = slot.timer or tracker.UNKNOWN
+        self._engine.turn.bound.append(Bound(run, trigger, slot.at, slot.is_inferred))
+        for one in watched.track.runs:
+            if run_id(watched.job.name, one.key) != run:
+                continue
+            watched.track = tracker.bind(watched.track, one, trigger, slot.at)
+            if slot.state == "late" and not one.ended:
+                self._judge_open(
+                    watched,
+                    one,
+                    Verdict.LATE,
+                    slot.reason,
+                    "it began after its start deadline"
+                    + (", a run before it was still under way" if slot.reason != "late" else ""),
+                )
+
+    def _judge_slot(self, watched: Watched, slot: Slot, promise: Promise) -> None:
+        within = slots.start_within(watched.job.schedule, promise)
+        key = f"slot:{slot.timer}:{slot.at}"
+        run = Run(
+            id=run_id(watched.job.name, key),
+            job=watched.job.name,
+            unit=watched.job.unit,
+            key=key,
+            boot=self._engine.boot,
+            trigger=slot.timer or "none",
+            slot=slot.at,
+        )
+        if self._engine.ledger.knows_run(run.id):
+            return
+        verdict = Verdict.MISSED if slot.state == "missed" else Verdict.UNKNOWN
+        summary = verdicts.missed(slot.timer, within.span or Usec(0), slot)
+        self._conclude(watched, run, verdict, slot.reason, summary)
+
+    # --- what does not end, and what is never good --------------------------------------------
+
+    def _reckon_deadlines(self, watched: Watched) -> Steps:
+        now, run = now_usec(), _under_way(watched)
+        if run is not None:
+            by = self._finish_by(watched, run)
+            if by is not None and by <= now:
+                yield from self._overdue(watched, run)
+            return
+        by = self._verified_by(watched)
+        if by is not None and by <= now:
+            self._stale(watched)
+
+    def _overdue(self, watched: Watched, open_run: Open) -> Steps:
+        steps = yield from self._engine.steps_so_far(watched, open_run)
+        if _under_way(watched) is None:
+            return  # it has ended meanwhile
+        watched.overdue = open_run.key
+        ident = run_id(watched.job.name, open_run.key)
+        if any(
+            one.judgement.verdict is Verdict.OVERDUE
+            for one in self._engine.ledger.verdicts_on(ident)
+        ):
+            return  # by the daemon before this one
+        deadline = self.finish_within(watched)
+        summary = verdicts.overdue(deadline.span or Usec(0), deadline.origin, steps)
+        self._judge_open(watched, open_run, Verdict.OVERDUE, "finish_within", summary, steps)
+
+    def _stale(self, watched: Watched) -> None:
+        good = watched.good or Usec(watched.adopted)
+        watched.stale_since = good
+        key = f"stale:{good}"
+        ident = run_id(watched.job.name, key)
+        if self._engine.ledger.knows_run(ident):
+            return
+        deadline = self.verified_within(watched)
+        run = Run(
+            id=ident,
+            job=watched.job.name,
+            unit=watched.job.unit,
+            key=key,
+            boot=self._engine.boot,
+            trigger="none",
+        )
+        summary = verdicts.stale(deadline.span or Usec(0), deadline.origin, ever=bool(watched.good))
+        self._conclude(watched, run, Verdict.STALE, "verified_within", summary)
+
+    def _judge_open(
+        self,
+        watched: Watched,
+        open_run: Open,
+        verdict: Verdict,
+        reason: str,
+        summary: str,
+        steps: tuple[str, ...] = (),
+    ) -> None:
+        run = tracker.as_run(watched.track, open_run)
+        self._conclude(watched, run, verdict, reason, summary, steps)
+
+    def _conclude(
+        self,
+        watched: Watched,
+        run: Run,
+        verdict: Verdict,
+        reason: str,
+        summary: str,
+        steps: tuple[str, ...] = (),
+    ) -> None:
+        judgement = Judgement(
+            run=run,
+            verdict=verdict,
+            reason=reason,
+            summary=summary,
+            steps=steps,
+            rules_hash=watched.rules_hash,
+            witness="live" if not self._engine.catching_up else "replayed",
+            at=now_usec(),
+        )
+        job = watched.job
+        change = alerts.decide(watched.standing, judgement, job.alerts, job.severity)
+        self._engine.settle(watched, judgement, change)
+
+    # --- the calendar -------------------------------------------------------------------------
+
+    def _calendar(
+        self, expressions: tuple[str, ...], since: Usec, until: Usec | None = None
+    ) -> Generator[Wait | None, None, tuple[Usec, ...] | None]:
+        """What systemd names as moments of these, or as the next few; None: it cannot say."""
+        with self._turn_to_ask() as wait:
+            while not wait.done:
+                yield wait
+            question = calendar.Asking(expressions, since, until)
+            try:
+                while not question.done():
+                    yield Wait(question.deadline, fileno=question.fileno())
+                return question.moments().moments
+            except CalendarError:
+                return None
+            finally:
+                question.close()
+
+    @contextmanager
+    def _turn_to_ask(self) -> Iterator[Wait]:
+        wait = Wait(time.monotonic() + 3600, done=self._asking < ASKING)
+        if wait.done:
+            self._asking += 1
+        else:
+            self._queue.append(wait)
+        try:
+            yield wait
+        finally:
+            if not wait.done:
+                self._queue.remove(wait)
+            elif self._queue:
+                self._queue.popleft().done = True  # in our place
+            else:
+                self._asking -= 1
+
+    def _clock(self) -> Clock:
+        return Clock(now_usec(), Usec(time.monotonic_ns() // 1000), self._engine.boot)
+
+
+def now_usec() -> Usec:
+    return Usec(time.time_ns() // 1000)
+
+
+def _offsets() -> tuple[int, int]:
+    """How far the calendar's clock is before the one that counts from the boot, and how long the
+    machine has slept since then; microseconds."""
+    boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    slept = boottime - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    return (time.time_ns() - boottime) // 1000, slept // 1000
+
+
+def _under_way(watched: Watched) -> Open | None:
+    return next((run for run in reversed(watched.track.runs) if not run.ended), None)
+
+
+def _with(promises: tuple[Promise, ...], promise: Promise) -> tuple[Promise, ...]:
+    return tuple(promise if one.unit == promise.unit else one for one in promises)
+
+
+def _is_told(watched: Watched) -> bool:
+    """One more slot of a timer that is dead, and about which somebody was told: it is on record,
+    and says nothing new. A timer of every minute would say it for weeks."""
+    incident = watched.standing.incident
+    return incident is not None and incident.told and incident.verdict is Verdict.MISSED
+
+
+def _has_to_settle(promise: Promise, timer: Timer | None, now: Usec) -> bool:
+    """Whether anything may lie behind us that is not on record."""
+    if promise.unit == slots.BY_HAND or promise.missed is not None:
+        return True
+    if promise.at is not None:
+        return promise.at <= now
+    # Answered in time. If the timer has gone on since, nothing lies between.
+    return timer is None or timer.active != "active" or timer.sub != "waiting"

@@ -2,12 +2,13 @@
 
 One match a unit path costs nothing for the units of others; a broad one slows PID 1 for everybody.
 The bus allows 512 matches for one connection, so there are as many connections as it takes.
-Watching must not change what is watched: no unit is referenced, and none is asked anything while
-it runs that its signals already said.
+Watching must not change what is watched: no unit is referenced for longer than some questions take,
+and none is asked what its signals already said.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -435,6 +436,25 @@ class Calls:
             if name.startswith(b"org.freedesktop.systemd1."):
                 raise RefusedError(_words(error)) from error
             raise BusError(f"systemd does not answer: {_words(error)}") from error
+
+    @contextlib.contextmanager
+    def keeping(self, unit: UnitName) -> Iterator[None]:
+        """Have systemd keep this unit in memory while it is asked about.
+
+        One that nothing refers to is unloaded as soon as it is at rest, and read from its files
+        anew for each question: 1.5 ms each, 20 of them a run, while everybody waits. Milliseconds
+        later it may go; a reference that stays would keep its count of starts.
+        """
+        try:
+            self._manager(b"RefUnit", b"s", unit.encode())
+        except BusError:  # there is nothing to keep; or nobody to ask, as the questions will find
+            yield
+            return
+        try:
+            yield
+        finally:
+            with contextlib.suppress(BusError):  # it went with the connection
+                self._manager(b"UnrefUnit", b"s", unit.encode())
 
     def resolve(self, units: Sequence[UnitName]) -> dict[UnitName, tuple[UnitName, str]]:
         """The `Id` and the `LoadState` of each of these names: an alias has neither signals nor

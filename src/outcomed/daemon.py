@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import fcntl
+import math
 import os
 import select
 import signal
@@ -28,7 +29,7 @@ from outcomed import effects, hook, journal, messages, orders, refused, spool
 from outcomed.alarm import Alarm
 from outcomed.alerts import Standing
 from outcomed.bus import Calls, Lost, Reloading, UnitNew, Watch, check_unit
-from outcomed.engine import LOOK_BACK, Engine, Watched
+from outcomed.engine import LOOK_BACK, SLICE, Engine, Watched
 from outcomed.errors import BusError, JournalError, LedgerError, OutcomedError
 from outcomed.faults import shown_path
 from outcomed.guard import DIED, Guard
@@ -385,7 +386,8 @@ class Daemon:
                 self._take_deadlines(now)
                 self.engine.step(readable)
                 self._catch_up_on()
-                self._sweep_on()
+                if not readable:
+                    self._sweep_on()
             except BusError as error:
                 self._lost(str(error))  # systemd was re-executed in the middle of our question
             self._commit_and_tell()
@@ -444,14 +446,15 @@ class Daemon:
         poll = select.poll()
         for file in files:
             poll.register(file, select.POLLIN)
-        return {file for file, _ in poll.poll(None if timeout is None else timeout * 1000 + 1)}
+        return {
+            file for file, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))
+        }
 
     def _sweep_on(self) -> None:
-        """A little of the first look around, between everything else."""
-        for _ in range(10):
-            if next(self._sweep, True):
-                self._sweep_left = False
-                return
+        """A little of the first look around, while there is nothing else to do."""
+        until = time.monotonic() + SLICE
+        while self._sweep_left and time.monotonic() < until:
+            self._sweep_left = not next(self._sweep, True)
 
     def _take_deadlines(self, now: Usec) -> None:
         if self.engine.catching_up:

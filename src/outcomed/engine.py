@@ -173,6 +173,7 @@ class Engine:
         self._told_before = self.progress.told  # as the ledger has it
         self._cursors: list[tuple[str, Usec]] = []
         self._journal_used = 0.0
+        self._settings: dict[LogSettings, LogSettings] = {}  # a thousand units have two or three
 
     # --- jobs ---------------------------------------------------------------------------------
 
@@ -228,6 +229,7 @@ class Engine:
     def forget_settings(self) -> None:
         """systemd read its units again: nothing that was cached about them holds."""
         self.journald.clear()
+        self._settings.clear()
         for watched in self.jobs.values():
             watched.log = watched.timers = None
 
@@ -270,12 +272,22 @@ class Engine:
             return seen
         if seen.trigger.endswith(".timer") and seen.trigger not in (watched.timers or ()):
             watched.timers = None  # started since they were asked for
+        if not watched.track.runs:  # else what is told of the next run is not the last one's
+            self._get_to_know(watched)
         timer, at = self._newest_elapse(watched)
         if at <= watched.track.last_trigger or at > seen.left_idle:
             return replace(seen, trigger="", trigger_at=Usec(0)) if seen.trigger_at else seen
         if (asked or known is not None) and seen.left_idle - at > EXACT:
             return replace(seen, trigger=tracker.UNKNOWN)  # it may have been by hand since
         return self.time.bind(watched, seen, timer, at)
+
+    def _get_to_know(self, watched: Watched) -> None:
+        """Ask for what will be needed at the run's end, when its unit may be unloaded again."""
+        _forget_transient(watched)
+        if watched.timers is None or _needs_log_settings(watched):
+            with contextlib.suppress(BusError), self.calls.keeping(watched.job.unit):
+                self._newest_elapse(watched)
+                self._ask_log_settings(watched)
 
     def _newest_elapse(self, watched: Watched) -> tuple[UnitName, Usec]:
         """The job's timer that elapsed last, and when; 0 if none has."""
@@ -502,15 +514,16 @@ class Engine:
         """Ask, a few at a time, about units at rest: a run that left no trace in the journal
         (LogLevelMax=) may still show in their properties."""
         for watched in list(self.jobs.values()):
-            with contextlib.suppress(BusError):  # not loadable: it has no last run
+            with contextlib.suppress(BusError), self.calls.keeping(watched.job.unit):
                 invocation = self.calls.invocation(watched.job.unit)
                 if invocation and not self._is_old_news(watched, invocation):
                     self.see(self.calls.look(watched.job.unit, self.boot), now, asked=True)
-            if not watched.track.runs:
-                # What elapsed so far started a run that is over: it starts no other.
+                self._ask_log_settings(watched)
                 _, at = self._newest_elapse(watched)
-                last = max(watched.track.last_trigger, at)
-                watched.track = replace(watched.track, last_trigger=last)
+                if not watched.track.runs:
+                    # What elapsed so far started a run that is over: it starts no other.
+                    last = max(watched.track.last_trigger, at)
+                    watched.track = replace(watched.track, last_trigger=last)
             self.look_at_time(watched)
             yield
 
@@ -744,6 +757,7 @@ class Engine:
         watched.last_judged = run.last_invocation
         watched.last_finished = max(watched.last_finished, run.finished or 0)
         watched.track = watched.track.without(open_run.key)
+        _forget_transient(watched)
         self.turn.runs.pop(run.id, None)
         self._record_attempts(run.id, job.name, open_run)
         self.turn.triggers[job.name] = watched.track.last_trigger
@@ -813,7 +827,7 @@ class Engine:
     def _read_output(
         self, watched: Watched, open_run: Open, run: Run, fault: str
     ) -> Generator[Wait | None, None, tuple[output.Output, Completeness]]:
-        settings = self._log_settings(watched)
+        settings = self._log_settings(watched) if _needs_log_settings(watched) else watched.log
         if settings is None and listening.reads_output(watched.job):
             yield Wait(time.monotonic() + BUS_PAUSE)
             settings = self._log_settings(watched)
@@ -928,14 +942,18 @@ class Engine:
         return watched.patterns
 
     def _log_settings(self, watched: Watched) -> LogSettings | None:
-        if watched.log is None and listening.reads_output(watched.job):
-            try:
-                settings = self.calls.log_settings(watched.job.unit)
-            except BusError:
-                return None
-            if settings.is_transient or not settings.is_loaded:
-                return settings  # the next unit of this name may have others
-            watched.log = settings
+        try:
+            with self.calls.keeping(watched.job.unit):
+                return self._ask_log_settings(watched)
+        except BusError:
+            return None
+
+    def _ask_log_settings(self, watched: Watched) -> LogSettings | None:
+        if _needs_log_settings(watched):
+            settings = self.calls.log_settings(watched.job.unit)
+            if not settings.is_loaded:
+                return settings
+            watched.log = self._settings.setdefault(settings, settings)
         return watched.log
 
     def _rate_limit(self, settings: LogSettings | None) -> output.RateLimit | None:
@@ -1344,6 +1362,16 @@ def monotonic_usec() -> Usec:
 def _needs_words(run: Open) -> bool:
     """Whether PID 1 has more to say of this end than the bus."""
     return run.last.result != "success" or run.last.told_to_stop
+
+
+def _needs_log_settings(watched: Watched) -> bool:
+    return watched.log is None and listening.reads_output(watched.job)
+
+
+def _forget_transient(watched: Watched) -> None:
+    """The next unit of this name may have other settings."""
+    if watched.log is not None and watched.log.is_transient:
+        watched.log = None
 
 
 def _is_over(seen: Seen) -> bool:

@@ -75,6 +75,12 @@ def wait_for(watch: Watch, wanted: Callable[[Signal], bool], timeout: float = 10
     raise AssertionError(f"what was awaited did not come; {found}")
 
 
+def loaded() -> str:
+    """The units that systemd has in memory."""
+    listing = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "bus-*"]
+    return subprocess.run(listing, check=True, capture_output=True, text=True).stdout
+
+
 def is_end(unit: UnitName) -> Callable[[Signal], bool]:
     return lambda one: (
         isinstance(one, Seen)
@@ -492,6 +498,34 @@ def test_a_units_settings_for_its_output_are_read(
     assert (settings.burst, settings.interval) == (7, Usec(2_000_000))
     plain = calls.log_settings(unit())
     assert (plain.level_max, plain.has_filters, plain.stdout) == (-1, False, "journal")
+
+
+def test_a_unit_is_kept_for_some_questions_and_no_longer(
+    unit: Callable[..., UnitName], calls: Calls
+) -> None:
+    name = unit()
+    assert name not in loaded()
+    with calls.keeping(name):
+        assert calls.timers(name) == ()
+        assert name in loaded()
+    assert name not in loaded()
+    with calls.keeping(UnitName("bus-nowhere.service")):
+        assert not calls.log_settings(UnitName("bus-nowhere.service")).is_loaded
+
+
+def test_asking_about_a_unit_does_not_keep_its_count_of_starts(
+    boot: BootId, unit: Callable[..., UnitName], calls: Calls
+) -> None:
+    name = unit()
+    with Watch(boot, [name]) as watch:
+        for _ in range(8):  # more than the five in ten seconds that systemd allows
+            calls.start(name)
+            *_, end = wait_for(watch, is_end(name))
+            assert isinstance(end, Seen)
+            assert end.result == "success"
+            with calls.keeping(name):
+                calls.log_settings(name)
+            assert name not in loaded()
 
 
 def test_starting_what_is_not_there_is_an_error(calls: Calls) -> None:

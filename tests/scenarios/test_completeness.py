@@ -147,10 +147,27 @@ def test_unit_that_is_gone_took_its_settings_with_it(site: Site) -> None:
     site.job_file("gone", NEVER)
     site.reload()
     before = site.state("gone")
-    site.node.run("systemd-run --quiet --unit=gone echo working")
+    daemon = site.node.show("outcomed.service", "MainPID")["MainPID"]
+    site.node.run(
+        f"kill -STOP {daemon}; systemd-run --quiet --wait --unit=gone echo working;"
+        f" kill -CONT {daemon}"  # it is too late to be asked about
+    )
     state = site.judged("gone", before)
     assert "settings for its output are not known" in site.say("gone", state, "unknown", "journal")
     is_incomplete(site, "gone", "settings for its output are not known")
+
+
+def test_settings_of_a_unit_that_will_be_gone_are_asked_for_while_it_runs(site: Site) -> None:
+    site.job_file("passing", NEVER)
+    site.reload()
+    waits = "until [ -e /run/passing ]; do sleep 0.1; done"  # it is known by then
+    command = f"systemd-run --quiet --unit=passing --property=%s sh -c '{waits}'"
+    for setting, verdict in (("LogLevelMax=debug", "verified"), ("LogLevelMax=err", "unknown")):
+        before = site.state("passing")
+        site.node.run(f"rm -f /run/passing; {command % setting}")
+        site.node.wait_for(lambda: site.state("passing")["under_way"], what="a run under way")
+        site.node.write("/run/passing", "")
+        assert site.judged("passing", before)["verdict"] == verdict
 
 
 def test_word_for_already_done_that_may_not_have_been_heard(site: Site) -> None:

@@ -1,5 +1,8 @@
 """The daemon is reloaded, killed and carried through systemd's own changes, and loses no run."""
 
+import json
+from typing import Any
+
 import pytest
 
 from tests.scenarios.conftest import Message, Site
@@ -18,6 +21,37 @@ def under_way(site: Site, name: str) -> None:
 
 def go_on(site: Site, name: str) -> None:
     site.node.run(f"echo go > /srv/{name}.fifo")
+
+
+def test_systemd_is_asked_nothing_between_a_runs_end_and_its_verdict(site: Site) -> None:
+    node, before = site.node, site.state("unasked")
+    node.run(["mkfifo", "/srv/unasked.fifo"])
+    script = "read word < /srv/unasked.fifo; date > /srv/unasked"
+    site.job("unasked", script, GOOD.format(name="unasked") + "- journal: {never: ERROR}\n")
+    node.systemctl("start", "--no-block", "unasked.service")
+    node.wait_for(lambda: site.state("unasked")["under_way"], what="a run under way")
+    names = {
+        one["name"]
+        for one in json.loads(node.run("busctl list --json=short").stdout)
+        if one["unit"] == "outcomed.service"
+    }
+    what = "type=method_call,destination=org.freedesktop.systemd1"
+    node.popen(f"busctl --json=short '--match={what}' monitor >/run/calls")
+
+    def calls_until(method: str) -> list[dict[str, Any]] | None:
+        """What the monitor has shown, once it shows this call of ours too."""
+        peer = "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.DBus.Peer"
+        node.run(f"busctl call {peer} {method}")
+        whole = node.read("/run/calls").rpartition("\n")[0].splitlines()
+        calls = [json.loads(line) for line in whole]
+        return calls if method in [call["member"] for call in calls] else None
+
+    earlier = node.wait_for(lambda: calls_until("Ping"), what="a monitor of the bus")
+    go_on(site, "unasked")
+    assert site.judged("unasked", before)["verdict"] == "verified"
+    calls = node.wait_for(lambda: calls_until("GetMachineId"), what="the last call")[len(earlier) :]
+    assert names
+    assert [call["member"] for call in calls if call["sender"] in names] == []
 
 
 def test_reload_takes_a_changed_file_and_keeps_the_run_under_way(site: Site) -> None:

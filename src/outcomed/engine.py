@@ -122,7 +122,7 @@ class Watched:
     timers: tuple[UnitName, ...] | None = None
     log: LogSettings | None = None
     last_check: InvocationId | None = None  # the check unit's, whose end was seen
-    patterns: dict[str, Callable[[bytes], bool]] | None = None
+    patterns: dict[str, Callable[[bytes], bool | None]] | None = None
     past: tuple[rules.Earlier, ...] | None = None  # newest first; None: not asked for yet
     promises: tuple[Promise, ...] = ()  # of its timers
     reckon: Reckon = Reckon.NOTHING  # what of them to look at
@@ -936,7 +936,7 @@ class Engine:
             yield Wait(trial.until, fileno=trial.fileno())
         return self.guard.judge(what, trial)
 
-    def _patterns(self, watched: Watched) -> dict[str, Callable[[bytes], bool]]:
+    def _patterns(self, watched: Watched) -> dict[str, Callable[[bytes], bool | None]]:
         if watched.patterns is None:
             watched.patterns = listening.compile_patterns(watched.job)
         return watched.patterns

@@ -67,7 +67,7 @@ def awaited_steps(job: Job) -> tuple[tuple[str, ...], ...]:
     return tuple(rule.names for rule in job.outcome if isinstance(rule, model.Steps))
 
 
-def compile_patterns(job: Job) -> dict[str, Callable[[bytes], bool]]:
+def compile_patterns(job: Job) -> dict[str, Callable[[bytes], bool | None]]:
     """The job's patterns by the name of what they belong to. RE2 is loaded for these alone."""
     texts = {
         f"already_done[{index}]": way.journal

@@ -57,11 +57,12 @@ Windows = dict[int, tuple[Usec, int]]
 class Output:
     """The running state of a scan through one run's lines.
 
-    `patterns` maps a name to a search function; what matched first is kept under that name.
+    `patterns` maps a name to a search function, which answers None of a line that it would take too
+    long to search; what matched first is kept under that name.
     `awaited` are the orders of steps that rules ask for.
     """
 
-    patterns: Mapping[str, Callable[[bytes], bool]]
+    patterns: Mapping[str, Callable[[bytes], bool | None]]
     limit: RateLimit | None
     awaited: Sequence[tuple[str, ...]] = ()
     lines: int = 0
@@ -114,9 +115,14 @@ class Output:
         if len(message) > LINE_SEARCHED:
             self.unread += 1
             return
+        searched = True
         for name, search in self.patterns.items():
-            if name not in self.matched and search(message):
-                self.matched[name] = decode(message)
+            if name not in self.matched:
+                found = search(message)
+                searched = searched and found is not None
+                if found:
+                    self.matched[name] = decode(message)
+        self.unread += not searched
 
     def skip_line(self) -> None:
         """Take one of the run's own lines that nobody can read."""

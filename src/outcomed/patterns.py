@@ -12,21 +12,27 @@ from typing import Any
 MAX_LENGTH = 4096
 MAX_MEMORY = 4 << 20  # of RE2, for each compiled form of a pattern
 # Linear has a factor: where its memory does not suffice, RE2 walks through all of the compiled
-# pattern for each byte, some 15 ns an instruction. `[a-z]{1000}z` needs 127 s for 8 MB.
+# pattern for each byte, some 15 ns an instruction. `[a-z]{1000}z` needs 127 s for 8 MB. A search
+# cannot be left halfway, and everybody waits for it: what may take longer than 0.13 s is not begun.
 MAX_PROGRAM = 4000  # instructions; `\pL+`, all letters there are, has 1200
+MAX_STEPS = 8 << 20  # bytes of the line times instructions: 64K times 128
 
 
 class Pattern:
     """One compiled pattern. It finds its text anywhere in a line, as grep(1) does."""
 
-    __slots__ = ("_bytewise", "_utf8", "text")
+    __slots__ = ("_bytewise", "_utf8", "longest", "text")
 
     def __init__(self, text: str, utf8: Any) -> None:
         self.text = text
+        self.longest = MAX_STEPS // utf8.programsize  # bytes of a line that is searched
         self._utf8 = utf8
         self._bytewise: Any = None
 
-    def search(self, line: bytes) -> bool:
+    def search(self, line: bytes) -> bool | None:
+        """None where the line is too long for this pattern: it may be in it."""
+        if len(line) > self.longest:
+            return None
         if line.isascii() or _is_utf8(line):
             return self._utf8.search(line) is not None
         # In UTF-8 mode `.` does not match a stray byte, and `ERROR.*full` would be missed.

@@ -215,8 +215,8 @@ def fuzz_pattern(data: bytes) -> None:
     except ValueError as error:
         str(error)
         return
-    for line in (*lines, b"", data, b"a" * 4096, b"\xff" * 100):
-        pattern.search(line)
+    for line in (*lines, b"", data[:4096], b"a" * 4096, b"\xff" * 100):
+        assert pattern.search(line) in (True, False) or len(line) > pattern.longest
     rule = model.Journal(never=text_of(text))
     judge(a_run(), (rules.journal(rule, "outcome[0].journal", None, model.Completeness()),))
 

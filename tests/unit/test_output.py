@@ -253,3 +253,12 @@ def test_stream_that_survived_a_stop_of_journald_takes_the_doubt_away() -> None:
     assert found.halted
     found.line(b"printed")
     assert not found.halted
+
+
+def test_line_that_a_pattern_would_take_too_long_for_is_unread_unless_it_has_matched() -> None:
+    found = output.Output({"hard": lambda line: b"x" in line if len(line) < 9 else None}, None)
+    found.line(b"a long line without it")
+    assert (found.unread, found.matched) == (1, {})
+    found.line(b"x")
+    found.line(b"another long line")
+    assert (found.unread, found.matched) == (1, {"hard": "x"})

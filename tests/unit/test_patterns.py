@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -54,7 +55,7 @@ def test_reason_is_given_and_nothing_is_written(
 def test_what_hangs_python_does_not_hang_us() -> None:
     pattern = patterns.compile_pattern(r"(\w+\s?)+$")
     began = time.process_time()
-    assert not pattern.search(b"a" * 100_000 + b"!")
+    assert pattern.search(b"a" * 100_000 + b"!") is False
     assert time.process_time() - began < 1
 
 
@@ -68,6 +69,30 @@ def test_any_text_is_a_pattern_or_a_value_error(text: str, line: bytes) -> None:
         assert pattern.search(line) in (True, False)
 
 
+def test_what_could_hold_everybody_up_is_not_searched() -> None:
+    """Random text keeps a hundred places of this pattern alive, and RE2 walks through all."""
+    pattern = patterns.compile_pattern("[ab]*a[ab]{300}c")
+    text = Random(1).choices(b"ab", k=LINE_SEARCHED)
+    assert pattern.search(bytes(text)) is None
+    assert pattern.longest < LINE_SEARCHED // 2
+    for line in (bytes(text[: pattern.longest]), b"\xff" + bytes(text[: pattern.longest - 1])):
+        begin = time.thread_time()
+        assert pattern.search(line) is False
+        assert time.thread_time() - begin < 0.25  # half of it on the machine it was measured on
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(?i)no space left|permission denied|connection refused|timed out|cannot allocate",
+        "ERROR.*full",
+        r"^\d{4}-\d\d-\d\dT[\d:.]+Z? (ERROR|FATAL)\b",
+    ],
+)
+def test_what_people_look_for_is_looked_for_in_all_that_journald_lets_through(text: str) -> None:
+    assert patterns.compile_pattern(text).longest >= 48 << 10
+
+
 def test_a_pattern_that_would_take_minutes_for_one_line_is_refused() -> None:
     with pytest.raises(ValueError, match=r"too costly to search for: 50\d\d instructions"):
         patterns.compile_pattern("[a-z]{1000}" * 5)
@@ -76,14 +101,15 @@ def test_a_pattern_that_would_take_minutes_for_one_line_is_refused() -> None:
 @pytest.mark.parametrize(
     "pattern", ["[a-z]{999}z", "(a+)+$", "(.*)(.*)(.*)z", r"\pL{3}x", "(?:a?){400}b"]
 )
-def test_a_poisonous_pattern_holds_nobody_up_at_the_longest_line_that_is_searched(
+def test_a_poisonous_pattern_holds_nobody_up_at_the_longest_line_that_it_searches(
     pattern: str,
 ) -> None:
-    search = patterns.compile_pattern(pattern).search
-    for line in (b"a" * LINE_SEARCHED, b"\xff" + b"a" * LINE_SEARCHED):
-        begin = time.process_time()
-        search(line)
-        assert time.process_time() - begin < 1
+    compiled = patterns.compile_pattern(pattern)
+    longest = min(compiled.longest, LINE_SEARCHED) - 1
+    for line in (b"a" * longest, b"\xff" + b"a" * longest):
+        begin = time.thread_time()
+        assert compiled.search(line) in (True, False)
+        assert time.thread_time() - begin < 0.25
 
 
 def test_a_character_that_is_no_byte_is_looked_for_in_lines_that_are_not_utf_8_too() -> None:

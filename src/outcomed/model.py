@@ -278,6 +278,11 @@ class Run(Record, frozen=True):
     exit_status: int | None = None  # the status, or the signal's number
     command: str | None = None  # ExecStartPre, … when it was not the main process that failed
 
+    @property
+    def took_place(self) -> bool:
+        """Else it stands for a slot without a run, or for a job without a good one."""
+        return not self.key.startswith(("slot:", "stale:"))
+
 
 class Completeness(Record, frozen=True):
     """Whether silence in a run's output means anything; if not, why not."""

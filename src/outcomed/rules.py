@@ -420,7 +420,8 @@ def duration(rule: model.Duration, label: str, run: Run, past: Sequence[Earlier]
 
 def earlier(judgement: Judgement, patterns: Sequence[str]) -> Earlier | None:
     """What later runs are measured against, if this verdict stands; nothing if it is not good."""
-    if judgement.verdict not in (Verdict.VERIFIED, Verdict.ACCEPTED):
+    is_good = judgement.verdict in (Verdict.VERIFIED, Verdict.ACCEPTED)
+    if not is_good or not judgement.run.took_place:
         return None
     left = [one.evidence for one in judgement.findings if one.rule.endswith(".artifact")]
     sizes = ((pattern, _size_of(pattern, left)) for pattern in map(printable, patterns))

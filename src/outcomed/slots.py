@@ -113,6 +113,11 @@ class Slot(Record, frozen=True):
     because: str = ""
 
     @property
+    def key(self) -> str:
+        """What stands for a run's key where there was none."""
+        return f"slot:{self.timer}:{self.at}"
+
+    @property
     def is_plain(self) -> bool:
         """Its run says everything about it."""
         return self.state == "ran" and not self.reason

@@ -434,12 +434,11 @@ class Timekeeper:
 
     def _judge_slot(self, watched: Watched, slot: Slot, promise: Promise) -> None:
         within = slots.start_within(watched.job.schedule, promise)
-        key = f"slot:{slot.timer}:{slot.at}"
         run = Run(
-            id=run_id(watched.job.name, key),
+            id=run_id(watched.job.name, slot.key),
             job=watched.job.name,
             unit=watched.job.unit,
-            key=key,
+            key=slot.key,
             boot=self._engine.boot,
             trigger=slot.timer or "none",
             slot=slot.at,

@@ -90,6 +90,8 @@ def _weigh(
 
 def why_not_accepted(verdict: Verdict) -> str:
     """Only what is bad, or could not be seen, needs anybody's word."""
+    if verdict in (Verdict.LATE, Verdict.OVERDUE):
+        return f"it is {verdict} and under way: what came of it is seen when it has ended"
     if verdict.klass in (Klass.BAD, Klass.WARNING):
         return ""
     return f"it is {verdict}: there is nothing to accept"

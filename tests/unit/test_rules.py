@@ -581,6 +581,13 @@ def test_a_size_from_before_it_was_compared_is_found_by_the_path() -> None:
     assert found.sizes == (("/srv/shop-*.gz", 500),)
 
 
+def test_a_slot_without_a_run_is_no_measure_though_it_was_accepted() -> None:
+    """Else the medians would begin anew with it, and there is nothing to learn from."""
+    one = judged(Verdict.ACCEPTED)
+    for key in ("slot:x.timer:1", "stale:1"):
+        assert rules.earlier(replace(one, run=replace(one.run, key=key)), []) is None
+
+
 def test_the_past_begins_with_what_was_accepted_last() -> None:
     past = nights(1, 2, 3, 4)
     past = (past[0], replace(past[1], accepted=True), past[2], replace(past[3], accepted=True))

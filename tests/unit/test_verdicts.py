@@ -261,7 +261,14 @@ def test_broken_rule_is_unknown_where_the_word_for_already_done_may_not_have_bee
 # --- a person's word -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verdict", Verdict)
+@pytest.mark.parametrize("verdict", [Verdict.LATE, Verdict.OVERDUE])
+def test_a_run_that_is_under_way_cannot_be_accepted_yet(verdict: Verdict) -> None:
+    assert verdicts.why_not_accepted(verdict) == (
+        f"it is {verdict} and under way: what came of it is seen when it has ended"
+    )
+
+
+@pytest.mark.parametrize("verdict", sorted(set(Verdict) - {Verdict.LATE, Verdict.OVERDUE}))
 def test_only_what_is_bad_or_was_not_seen_can_be_accepted(verdict: Verdict) -> None:
     why = verdicts.why_not_accepted(verdict)
     assert (why == "") is (verdict.klass in (Klass.BAD, Klass.WARNING))

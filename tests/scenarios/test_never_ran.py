@@ -72,9 +72,10 @@ def slots(site: Site, name: str) -> list[dict[str, Any]]:
 
 
 def history(site: Site, name: str) -> list[dict[str, Any]]:
+    """What was judged: neither each slot of a dead timer, nor those that were skipped."""
     text = site.node.run(["outcomectl", "history", "--json=short", "-n", "200", name]).stdout
     found: list[dict[str, Any]] = json.loads(text)
-    return found
+    return [one for one in found if one["judged"] is not None]
 
 
 # --- never-ran -------------------------------------------------------------------------------

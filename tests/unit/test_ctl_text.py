@@ -22,19 +22,19 @@ from tests.unit.test_ctl_world import BACKUP, INVOICES, NIGHT, NOW, Asker, World
 __all__ = ["asker", "world"]  # fixtures
 
 STATUS = """\
-  JOB       VERDICT        ENDED        WHY
-× db-backup silent-failure 14h ago      shop-web1-20261122.sql.gz: 47.0K, expec…
-● invoices  verified       2h 48min ago sent == generated and failed == 0 (fail…
+  JOB       VERDICT        ENDED        NEXT WHY
+× db-backup silent-failure 14h ago      9h   shop-web1-20261122.sql.gz: 47.0K, …
+● invoices  verified       2h 48min ago -    sent == generated and failed == 0 …
 
 2 jobs, 1 bad; 'outcomectl explain JOB' says why.
 """
 
 HISTORY = """\
-  RUN      STARTED                     RAN      VERDICT        BY    REASON
-× 37f4b844 Sun 2026-11-22 04:10:00 CET 4s       silent-failure timer artifact
-● 283e8e22 Sat 2026-11-21 04:10:00 CET 18min 2s verified       timer held
-● 684f02ea Fri 2026-11-20 04:10:00 CET 18min 2s verified       timer held
-● 6d7efef3 Thu 2026-11-19 04:10:00 CET 18min 2s verified       timer held
+  RUN      WHEN                    RAN      VERDICT        BY    REASON
+× 37f4b844 Sun 2026-11-22 04:10:00 4s       silent-failure timer artifact
+● 283e8e22 Sat 2026-11-21 04:10:00 18min 2s verified       timer held
+● 684f02ea Fri 2026-11-20 04:10:00 18min 2s verified       timer held
+● 6d7efef3 Thu 2026-11-19 04:10:00 18min 2s verified       timer held
 """
 
 EXPLAIN = """\
@@ -69,10 +69,20 @@ Rules
      Steps: dump
     Report: tables=0
 
+Deadlines
+  Next run: Mon 2026-11-23 04:10:00 CET; 9h left (db-backup.timer)
+  Begin by: Mon 2026-11-23 04:21:00 CET, 10min after its slot (default), and
+            1min that its timer allows itself
+    End by: 1h 54min 6s after its start (default: three times the longest of the
+            last 3 good runs (18 min 2 s), and an hour)
+  Proof by: Mon 2026-11-23 06:32:08 CET; 11h left, 2d 2h 4min 6s after the last
+            good verdict (default: twice 1 d, the longest time between two
+            slots, and what starting and finishing may take)
+
 Before
-  ● 283e8e22 Sat 2026-11-21 04:10:00 CET 18min 2s verified timer held
-  ● 684f02ea Fri 2026-11-20 04:10:00 CET 18min 2s verified timer held
-  ● 6d7efef3 Thu 2026-11-19 04:10:00 CET 18min 2s verified timer held
+  ● 283e8e22 Sat 2026-11-21 04:10:00 18min 2s verified timer held
+  ● 684f02ea Fri 2026-11-20 04:10:00 18min 2s verified timer held
+  ● 6d7efef3 Thu 2026-11-19 04:10:00 18min 2s verified timer held
 
 Against the last good run, Sat 2026-11-21 04:28:02 CET; 1 day 14h ago
   ran 18min 2s then, 4s now
@@ -95,7 +105,14 @@ IN_FULL = """\
        Why: /srv/backups/shop-web1-20261122.sql.gz: 47.0K, expected at least
             500.0M (and 1 more)
      Alert: critical, open since Sun 2026-11-22 04:10:04 CET; 14h ago, ops told
-  Next run: Mon 2026-11-23 04:10:00 CET (db-backup.timer)
+  Next run: Mon 2026-11-23 04:10:00 CET; 9h left (db-backup.timer)
+  Begin by: Mon 2026-11-23 04:21:00 CET, 10min after its slot (default), and
+            1min that its timer allows itself
+    End by: 1h 54min 6s after its start (default: three times the longest of the
+            last 3 good runs (18 min 2 s), and an hour)
+  Proof by: Mon 2026-11-23 06:32:08 CET; 11h left, 2d 2h 4min 6s after the last
+            good verdict (default: twice 1 d, the longest time between two
+            slots, and what starting and finishing may take)
    Runbook: https://wiki.example.com/runbooks/db-backup
 
   ✓ result: it exited well
@@ -105,12 +122,23 @@ IN_FULL = """\
   ? outcome[2].journal: no line matches dump complete; journald dropped 3
     messages of this run
 
-  RUN      STARTED                     RAN      VERDICT        BY    REASON
-× 37f4b844 Sun 2026-11-22 04:10:00 CET 4s       silent-failure timer artifact
-● 283e8e22 Sat 2026-11-21 04:10:00 CET 18min 2s verified       timer held
-● 684f02ea Fri 2026-11-20 04:10:00 CET 18min 2s verified       timer held
-● 6d7efef3 Thu 2026-11-19 04:10:00 CET 18min 2s verified       timer held
+  RUN      WHEN                    RAN      VERDICT        BY    REASON
+× 37f4b844 Sun 2026-11-22 04:10:00 4s       silent-failure timer artifact
+● 283e8e22 Sat 2026-11-21 04:10:00 18min 2s verified       timer held
+● 684f02ea Fri 2026-11-20 04:10:00 18min 2s verified       timer held
+● 6d7efef3 Thu 2026-11-19 04:10:00 18min 2s verified       timer held
 """
+
+
+LOADED = {
+    "db-backup.service": {"LoadState": "loaded"},
+    "db-backup.timer": {
+        "Id": "db-backup.timer",
+        "LoadState": "loaded",
+        "ActiveState": "active",
+        "SubState": "waiting",
+    },
+}
 
 
 def test_status_shows_what_needs_somebody_first(asker: Asker) -> None:
@@ -130,14 +158,7 @@ def test_explain_answers_in_the_order_of_the_questions(asker: Asker) -> None:
 
 
 def test_status_of_one_job_is_in_full(asker: Asker) -> None:
-    asker.units = {
-        "db-backup.service": {"LoadState": "loaded", "TriggeredBy": "db-backup.timer"},
-        "db-backup.timer": {
-            "Id": "db-backup.timer",
-            "ActiveState": "active",
-            "NextElapseUSecRealtime": "Mon 2026-11-23 04:10:00 CET",
-        },
-    }
+    asker.units = LOADED
     assert asker.reads("status db-backup") == IN_FULL
 
 
@@ -195,13 +216,13 @@ def test_a_run_under_way_shows_beside_the_last_verdict(world: World, asker: Aske
     world.begin(world.run(INVOICES, Usec(NOW - 12 * MINUTE)))
     line = next(line for line in asker.reads("status").splitlines() if "invoices" in line)
     assert line.startswith("↻ invoices  verified")
-    assert "runs since 12min; sent == generated" in line
+    assert "runs since 12min; sent == gene" in line
     assert "Running: since Sun 2026-11-22 18:48:00 CET; 12min ago" in asker.reads("status invoices")
 
 
 def test_a_job_that_never_ran_says_so(world: World, asker: Asker) -> None:
     world.know(Job(name=JobName("new"), unit=UnitName("new.service")))
-    assert "○ new       -              -            no run yet" in asker.reads("status")
+    assert "○ new       -              -            -    no run yet" in asker.reads("status")
     assert "Verdict: none, it has not run since it is watched" in asker.reads("status new")
 
 

@@ -45,6 +45,8 @@ from outcomed.model import (
     run_id,
 )
 from outcomed.paths import Paths
+from outcomed.slots import Promise, Slot
+from outcomed.timers import Timer
 from outcomed.verdicts import result_finding
 
 NOW = Usec(1_795_370_400 * SECOND)  # Sun 2026-11-22 18:00:00 UTC
@@ -89,6 +91,43 @@ class World:
         with Ledger(self.paths.ledger) as ledger:
             ledger.commit(Turn(configs={JobName(name): None}))
 
+    def promise(self, job: Job, at: Usec | None, **facts: object) -> Promise:
+        """What the job's timer announces."""
+        timer = Timer(
+            unit=UnitName(f"{job.unit.removesuffix('.service')}.timer"),
+            triggers=job.unit,
+            calendar=("*-*-* 04:10:00",),
+            accuracy=Usec(MINUTE),
+        )
+        promise = Promise(timer=timer, at=at, nearest=Usec(DAY), farthest=Usec(DAY))
+        promise = replace(promise, **facts)
+        with Ledger(self.paths.ledger) as ledger:
+            ledger.commit(Turn(promises={job.name: (promise,)}))
+        return promise
+
+    def slot(self, job: Job, at: Usec, state: str, reason: str, **facts: object) -> Slot:
+        """How one moment of its timer ended."""
+        timer = UnitName(f"{job.unit.removesuffix('.service')}.timer")
+        slot = replace(Slot(timer, at, "missed", reason), state=state, **facts)
+        with Ledger(self.paths.ledger) as ledger:
+            ledger.commit(Turn(slots=[(job.name, slot)]))
+        return slot
+
+    def miss(self, job: Job, at: Usec, reason: str, because: str) -> Judgement:
+        """A slot that passed without a run, and the verdict on that."""
+        slot = self.slot(job, at, "missed", reason, because=because)
+        run = Run(
+            id=run_id(job.name, slot.key),
+            job=job.name,
+            unit=job.unit,
+            key=slot.key,
+            boot=BOOT,
+            trigger=slot.timer,
+            slot=at,
+        )
+        summary = f"{slot.timer} promised a run, and none began within 10 min: {because}"
+        return self.judge(job, run, Verdict.MISSED, summary, reason)
+
     def run(self, job: Job, began: Usec, lasted: int = 4 * SECOND, **facts: object) -> Run:
         """A run with ids that begin 0001, 0002, … and are the same every time."""
         self._number += 1
@@ -132,12 +171,12 @@ class World:
             verdict=verdict,
             reason=reason,
             summary=summary,
-            findings=(result_finding(run), *findings),
+            findings=(result_finding(run), *findings) if run.result is not None else (),
             steps=tuple(steps),
             report=dict(report or {}),
             rules_hash=rules_hash(job) if rules is None else rules,
             witness=witness,  # type: ignore[arg-type]
-            at=Usec((run.finished or NOW) + 5_000),
+            at=Usec((run.finished or (run.slot or NOW) + 11 * MINUTE) + 5_000),
             output=output,
         )
         change = alerts.decide(
@@ -277,6 +316,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         made.good_backup(Usec(NIGHT - night * DAY))
     made.sent_invoices(Usec(NOW - 3 * HOUR))
     made.bad_backup(NIGHT)
+    made.promise(BACKUP, Usec(NIGHT + DAY))
     yield made
     monkeypatch.undo()
     time.tzset()

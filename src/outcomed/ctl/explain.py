@@ -14,13 +14,26 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from outcomed import rules, verdicts
-from outcomed.ctl import findings, shape, times
+from outcomed.ctl import awaited, findings, mending, shape, timeline, times
 from outcomed.ctl.find import Found, find, reading, under_way
 from outcomed.ctl.options import Call
 from outcomed.ctl.term import BOLD, COLOR, DIM, MARK, YELLOW, Screen, encode_json, safe, say, wrap
+from outcomed.ctl.timeline import Entry
 from outcomed.errors import EXIT_BAD, EXIT_FINE, OutcomedError
 from outcomed.ledger import JobRow, Reader, Stored
-from outcomed.model import Artifact, Held, Incident, Job, Judgement, Klass, Run, Value, Verdict
+from outcomed.model import (
+    Artifact,
+    Held,
+    Incident,
+    Job,
+    Judgement,
+    Klass,
+    Run,
+    Usec,
+    Value,
+    Verdict,
+)
+from outcomed.slots import Slot
 
 _LOOK_BACK = 10_000  # runs; a job that was good before that is past comparing
 _EARLIER = 5
@@ -38,11 +51,14 @@ class Case:
 
     row: JobRow
     stored: Stored
-    earlier: tuple[Stored, ...]  # newest first
+    earlier: tuple[Entry, ...]  # newest first
     good: Judgement | None  # the last one before
     incident: Incident | None  # that this run opened, or lies in
     first: Judgement  # the verdict on it, before anybody said otherwise
     running: Run | None
+    slot: Slot | None = None  # what is on record about the slot that it is about
+    until: tuple[Usec, str] | None = None  # how long a run was awaited for it, and why so long
+    awaited: tuple[awaited.Line, ...] = ()
 
     @property
     def judgement(self) -> Judgement:
@@ -74,7 +90,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(call: Call) -> int:
     with reading(call.paths) as reader:
         found = find(reader, call.options.subject, call.paths)
-        case = _case(reader, found)
+        case = _case(reader, found, call.now)
     if call.json:
         print(encode_json(_shape(case), call.json))
     else:
@@ -89,7 +105,7 @@ def _as_judged(case: Case) -> Job | None:
     return replace(case.job, outcome=tuple(rules.as_proof(rule) for rule in case.job.outcome))
 
 
-def _case(reader: Reader, found: Found) -> Case:
+def _case(reader: Reader, found: Found, now: Usec) -> Case:
     row = found.row
     stored = found.asked or row.last
     running = under_way(reader).get(row.name)
@@ -103,15 +119,28 @@ def _case(reader: Reader, found: Found) -> Case:
     first = stored if stored.judgement.was is None else reader.find(stored.judgement.run.id)[0]
     earlier = _earlier(reader, row, stored)
     good = next((one for one in earlier if one.judgement.verdict.klass is Klass.GOOD), None)
+    slot = timeline.slot_of(reader, stored.judgement.run)
     return Case(
         row=row,
         stored=stored,
-        earlier=tuple(earlier[:_EARLIER]),
+        earlier=tuple(timeline.with_slots(earlier[:_EARLIER], reader, row.name)),
         good=good.judgement if good is not None else None,
         incident=_incident(reader, row, first),
         first=first.judgement,
         running=running,
+        slot=slot,
+        until=_until(row, stored.judgement.run),
+        awaited=tuple(awaited.lines(row, reader, running, now)),
     )
+
+
+def _until(row: JobRow, run: Run) -> tuple[Usec, str] | None:
+    """By what the job's file and the timer say now: what they said then is not on record."""
+    trigger = "" if run.trigger == "none" else run.trigger
+    promise = next((one for one in row.promises if one.unit == trigger), None)
+    if row.config is None or run.slot is None or promise is None:
+        return None
+    return awaited.until(promise, run.slot, row.config, nominal=False)
 
 
 def _earlier(reader: Reader, row: JobRow, stored: Stored) -> list[Stored]:
@@ -141,7 +170,7 @@ def _incident(reader: Reader, row: JobRow, stored: Stored) -> Incident | None:
 
 def _shape(case: Case) -> dict[str, object]:
     return {
-        **shape.run(case.judgement),
+        **shape.run(case.judgement, case.slot),
         "first": shape.run(case.first),
         "incident": shape.incident(case.incident),
         "last_good": None if case.good is None else shape.run(case.good),
@@ -157,11 +186,13 @@ def _explained(case: Case, call: Call) -> Iterator[str]:
     yield ""
     for label, value in _facts(case, call):
         yield from wrap(safe(value), call.screen, f"{label:>10}: ")
-    yield ""
-    yield call.screen.paint("Rules", BOLD)
-    yield from findings.show(call.screen, case.judgement.findings, _as_judged(case), call.now)
-    yield from _about_rules(case, call)
-    yield from _said(case, call)
+    if case.judgement.run.took_place:
+        yield ""
+        yield call.screen.paint("Rules", BOLD)
+        yield from findings.show(call.screen, case.judgement.findings, _as_judged(case), call.now)
+        yield from _about_rules(case, call)
+        yield from _said(case, call)
+    yield from _deadlines(case, call)
     yield from _compared(case, call)
     yield from _next(case, call)
 
@@ -176,13 +207,44 @@ def _headline(case: Case, call: Call) -> Iterator[str]:
 
 
 def _facts(case: Case, call: Call) -> Iterator[tuple[str, str]]:
-    run, now = case.judgement.run, call.now
+    run = case.judgement.run
+    if run.took_place:
+        yield from _about_run(case, run, call.now)
+    else:
+        yield from _about_slot(case, run, call.now)
+    yield from _about_verdict(case, call.now)
+
+
+def _about_slot(case: Case, run: Run, now: Usec) -> Iterator[tuple[str, str]]:
+    """What did not happen."""
+    yield "Id", run.id
+    yield "Unit", run.unit
+    if run.slot is None:
+        good = case.good
+        last = "none on record" if good is None else times.since(good.run.finished or good.at, now)
+        yield "Last good", last
+        return
+    who = f", promised by {run.trigger}" if run.trigger != "none" else ""
+    yield "Slot", f"{times.since(run.slot, now)}{who}"
+    if case.until is not None:
+        end, why = case.until
+        yield "Awaited", f"until {times.timestamp(end)}, {why}"
+    if case.slot is not None:
+        yield "Found", shape.because(case.slot)
+        if case.slot.run is not None:
+            how = "ran later, and answered it" if case.slot.state == "late" else "ran instead"
+            yield "Answer", f"run {case.slot.run[:8]} {how}"
+
+
+def _about_run(case: Case, run: Run, now: Usec) -> Iterator[tuple[str, str]]:
     yield "Run", run.id
     if run.invocation is not None:
         yield "Invocation", run.invocation
     yield "Unit", f"{run.unit}, {_started_by(run)}"
     if run.slot is not None:
-        yield "Due", times.timestamp(run.slot)
+        remark = timeline.remark(Entry(run.slot, case.stored, case.slot))
+        guessed = ", by its time: nobody saw what started it" if run.is_inferred else ""
+        yield "Due", f"{times.timestamp(run.slot)}{'; ' if remark else ''}{remark}{guessed}"
     if run.started is not None:
         yield "Started", times.since(run.started, now)
     if run.finished is not None:
@@ -191,16 +253,20 @@ def _facts(case: Case, call: Call) -> Iterator[tuple[str, str]]:
     if run.attempts > 1:
         yield "Attempts", f"{run.attempts}, the last is what counts"
     yield "Result", _result(run)
+
+
+def _about_verdict(case: Case, now: Usec) -> Iterator[tuple[str, str]]:
     yield "Judged", f"{times.since(case.first.at, now)}; {_WITNESS[case.first.witness]}"
     if case.judgement.was is not None:
         yield "Was", f"{case.first.verdict}: {case.first.summary}"
         yield "Accepted", f"{times.since(case.judgement.at, now)}, by {case.judgement.by}"
-    yield "Output", _output(case.judgement)
+    if case.judgement.run.took_place and case.judgement.is_final:
+        yield "Output", _output(case.judgement)
     incident = case.incident
     if incident is not None:
         end = "" if incident.closed is None else f", closed {times.since(incident.closed, now)}"
         yield "Alert", f"{incident.severity}, opened {times.since(incident.opened, now)}{end}"
-    if case.running is not None:
+    if case.running is not None and case.running.id != case.judgement.run.id:
         began = case.running.started
         when = f", since {times.since(began, now)}" if began is not None else ""
         yield "Running", f"the next run is under way{when}"
@@ -227,6 +293,8 @@ def _started_by(run: Run) -> str:
 
 
 def _result(run: Run) -> str:
+    if run.result is None and run.finished is None:
+        return "none yet, it is under way"
     word = run.result or "not known"
     if run.exit_status is None:
         return word
@@ -242,6 +310,8 @@ def _about_rules(case: Case, call: Call) -> Iterator[str]:
         note = "The job file is gone: what was expected is not known any more."
     elif not case.has_its_rules:
         note = "The rules have changed since: what they expected then is not shown."
+    elif not case.judgement.is_final:
+        note = "They are looked at when the run has ended."
     elif case.judgement.verdict is not Verdict.SKIPPED and case.job is not None:
         yield from findings.not_looked_at(call.screen, case.job, case.judgement.findings)
     if note:
@@ -268,6 +338,17 @@ def _plain(value: Value) -> str:
     return str(value)
 
 
+def _deadlines(case: Case, call: Call) -> Iterator[str]:
+    if not case.awaited:
+        return
+    yield ""
+    yield call.screen.paint("Deadlines", BOLD)
+    for label, value, color in case.awaited:
+        first = f"{label:>10}: "
+        for line in wrap(value, call.screen, first):
+            yield line[: len(first)] + call.screen.paint(line[len(first) :], color)
+
+
 def _compared(case: Case, call: Call) -> Iterator[str]:
     if not case.earlier:
         return
@@ -279,7 +360,8 @@ def _compared(case: Case, call: Call) -> Iterator[str]:
     rows = history.listed(case.earlier, _narrower(call), legend=False)
     yield from (f"  {row}" for row in rows)
     good = case.good
-    if case.judgement.verdict.klass is Klass.GOOD:
+    is_over = case.judgement.run.took_place and case.judgement.is_final
+    if case.judgement.verdict.klass is Klass.GOOD or not is_over:
         return
     yield ""
     if good is None:
@@ -324,7 +406,9 @@ def _next(case: Case, call: Call) -> Iterator[str]:
 def _commands(case: Case) -> Iterator[tuple[str, str]]:
     run, job = case.judgement.run, shlex.quote(case.row.name)
     unit = shlex.quote(run.unit)
-    if run.last_invocation is not None:
+    if not run.took_place:
+        yield from mending.commands(case.judgement, unit)
+    elif run.last_invocation is not None:
         yield f"journalctl -u {unit} --invocation={run.last_invocation}", "what it said"
     else:
         yield f"journalctl -u {unit}", "what systemd said"
@@ -333,8 +417,9 @@ def _commands(case: Case) -> Iterator[tuple[str, str]]:
         path = finding.evidence.get("path")
         if isinstance(rule, Artifact) and finding.state is not Held.HELD and isinstance(path, str):
             yield f"ls -lt {_listable(path)}", "what lies there now"
-    if case.judgement.verdict.klass in (Klass.BAD, Klass.WARNING):
-        yield f"outcomectl verify {job}", "look at it as it is now"
+    if case.judgement.verdict.klass in (Klass.BAD, Klass.WARNING) and case.judgement.is_final:
+        if run.took_place:
+            yield f"outcomectl verify {job}", "look at it as it is now"
         yield f"outcomectl accept {run.id[:8]} --because='...'", "if this is right as it is"
     yield f"systemctl cat {unit}", "what was run"
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from outcomed import verdicts
-from outcomed.ctl import around, shape, times
+from outcomed.ctl import around, awaited, shape, timeline, times
 from outcomed.ctl.find import find, reading, under_way
 from outcomed.ctl.options import Call
 from outcomed.ctl.term import (
@@ -29,6 +29,7 @@ from outcomed.errors import EXIT_BAD, EXIT_FINE
 from outcomed.ledger import JobRow, Reader
 from outcomed.model import Klass, Run
 
+_LAST = 5
 _RANK = {Klass.BAD: 0, Klass.WARNING: 1, Klass.NEUTRAL: 2, Klass.GOOD: 2}
 
 
@@ -87,7 +88,9 @@ def _listed(rows: Sequence[JobRow], running: dict[str, Run], call: Call) -> list
         return ["No jobs. A file in /etc/outcomed/jobs.d makes one: outcomed.job(5)."]
     ordered = sorted(rows, key=lambda row: (_rank(row), row.name))
     cells = [_row(row, running.get(row.name), call) for row in ordered]
-    lines = table(call.screen, ("", "JOB", "VERDICT", "ENDED", "WHY"), cells, legend=call.legend)
+    lines = table(
+        call.screen, ("", "JOB", "VERDICT", "ENDED", "NEXT", "WHY"), cells, legend=call.legend
+    )
     if call.legend:
         lines += ["", _count(rows, running)]
     return lines
@@ -104,8 +107,10 @@ def _row(row: JobRow, run: Run | None, call: Call) -> Sequence[Cell]:
     klass = _klass(row)
     symbol = "↻" if run is not None and klass is not Klass.BAD else MARK[klass]
     mark = Cell(screen.mark(symbol), COLOR[klass])
+    soon = awaited.soon(row, call.now)
     if row.last is None:
-        return (mark, Cell(row.name), Cell("-"), Cell("-"), Cell(_why(row, run, call), DIM))
+        why = Cell(_why(row, run, call), DIM)
+        return (mark, Cell(row.name), Cell("-"), Cell("-"), Cell(soon), why)
     judgement = row.last.judgement
     ended = judgement.run.finished or judgement.at
     plain = DIM if klass in (Klass.GOOD, Klass.NEUTRAL) else ""
@@ -114,6 +119,7 @@ def _row(row: JobRow, run: Run | None, call: Call) -> Sequence[Cell]:
         Cell(row.name),
         Cell(judgement.verdict.value, COLOR[judgement.verdict.klass]),
         Cell(times.ago(ended, call.now)),
+        Cell(soon),
         Cell(_why(row, run, call), plain),
     )
 
@@ -185,7 +191,7 @@ def _one(row: JobRow, reader: Reader, run: Run | None, call: Call) -> Iterator[s
         f" - {safe(config.description)}" if config is not None and config.description else ""
     )
     yield f"{mark} {screen.paint(row.name, BOLD)}{described}"
-    for label, value, color in _fields(row, run, call):
+    for label, value, color in _fields(row, reader, run, call):
         lines = wrap(value, screen, f"{label:>10}: ")
         for line in lines:
             yield line[:12] + screen.paint(line[12:], color)
@@ -193,9 +199,10 @@ def _one(row: JobRow, reader: Reader, run: Run | None, call: Call) -> Iterator[s
     yield from _last_runs(row, reader, call)
 
 
-def _fields(row: JobRow, run: Run | None, call: Call) -> Iterator[tuple[str, str, str]]:
-    unit = shape.unit_of(row)
-    yield "Unit", unit, ""
+def _fields(
+    row: JobRow, reader: Reader, run: Run | None, call: Call
+) -> Iterator[tuple[str, str, str]]:
+    yield "Unit", shape.unit_of(row), ""
     if row.config is None:
         yield "Removed", "there is no job file any more", YELLOW
     if row.last is not None:
@@ -215,35 +222,13 @@ def _fields(row: JobRow, run: Run | None, call: Call) -> Iterator[tuple[str, str
     if run is not None:
         began = times.since(run.started, call.now) if run.started is not None else "now"
         yield "Running", f"since {began}", ""
-    yield from _next_run(unit)
+    yield from awaited.lines(row, reader, run, call.now)
     if row.config is not None and row.config.runbook:
         yield "Runbook", safe(row.config.runbook), ""
 
 
-def _next_run(unit: str) -> Iterator[tuple[str, str, str]]:
-    """What the timers promise. Nothing where systemd is not there to be asked."""
-    from outcomed.ctl import systemctl
-
-    answer = systemctl.show([unit], ["TriggeredBy", "LoadState"])
-    if not answer:
-        return
-    if answer[0].get("LoadState") not in ("loaded", None):
-        yield "Unit is", answer[0]["LoadState"], RED
-    timers = [name for name in answer[0].get("TriggeredBy", "").split() if name.endswith(".timer")]
-    shown = (
-        systemctl.show(timers, ["Id", "NextElapseUSecRealtime", "ActiveState"]) if timers else []
-    )
-    if not timers:
-        yield "Next run", "no timer starts it", DIM
-    for timer in shown or ():
-        at = timer.get("NextElapseUSecRealtime", "")
-        if timer.get("ActiveState") != "active":
-            at = f"never, {timer.get('ActiveState', 'unknown')}"
-        yield "Next run", f"{at or 'not by the calendar'} ({safe(timer.get('Id', ''))})", ""
-
-
 def _findings(row: JobRow, call: Call) -> Iterator[str]:
-    if row.last is None:
+    if row.last is None or not row.last.judgement.findings:
         return
     from outcomed.ctl import findings
 
@@ -254,10 +239,10 @@ def _findings(row: JobRow, call: Call) -> Iterator[str]:
 
 
 def _last_runs(row: JobRow, reader: Reader, call: Call) -> Iterator[str]:
-    runs = shape.by_run(reader.history(row.name, 5))
-    if not runs:
+    found = timeline.folded(timeline.entries(reader, row.name, _LAST, None))
+    if not found:
         return
     from outcomed.ctl import history
 
     yield ""
-    yield from history.listed(runs, call.screen, legend=call.legend)
+    yield from history.listed(found[:_LAST], call.screen, legend=call.legend)

@@ -14,13 +14,13 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from outcomed import check, checks, rules, verdicts
-from outcomed.ctl import findings, shape, times
+from outcomed.ctl import findings, shape, timeline, times
 from outcomed.ctl.find import find, reading, under_way
 from outcomed.ctl.options import Call
 from outcomed.ctl.systemctl import show
 from outcomed.ctl.term import COLOR, MARK, YELLOW, encode_json, safe, say, wrap
 from outcomed.errors import EXIT_BAD, EXIT_FINE, EXIT_NO_ANSWER, OutcomedError
-from outcomed.ledger import Reader
+from outcomed.ledger import JobRow, Reader, Stored
 from outcomed.model import (
     DAY,
     Artifact,
@@ -57,12 +57,13 @@ def run(call: Call) -> int:
         row = find(reader, call.options.job, call.paths).row
         if row.config is None:
             raise OutcomedError(f"{row.name} has no job file any more, so nothing is expected")
-        if row.last is None:
+        stored = _last_run(reader, row)
+        if stored is None:
             raise OutcomedError(
                 f"{row.name} has not run since it is watched: there is nothing to look at",
                 hint=f"'systemctl start {row.config.unit}' runs it now",
             )
-        last = row.last.judgement
+        last = stored.judgement
         window = _window(reader, row.config, last, host := this_host(), call.now)
         running = under_way(reader).get(row.name)
     now = look(row.config, last, window, host, call.now)
@@ -77,6 +78,14 @@ def run(call: Call) -> int:
             return EXIT_NO_ANSWER
         case _:
             return EXIT_FINE
+
+
+def _last_run(reader: Reader, row: JobRow) -> Stored | None:
+    """The last verdict may be on a slot without a run, or on a run that is under way."""
+    if row.last is None or (row.last.judgement.run.took_place and row.last.judgement.is_final):
+        return row.last
+    runs = timeline.runs(reader, row.name)
+    return next((one for one in runs if one.judgement.is_final), None)
 
 
 def _period_start(reader: Reader, last: Run) -> Usec:

@@ -175,7 +175,7 @@ MUTATED = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.one_of(st.binary(max_size=300), MUTATED, st.just(b"[" * 200_000)))
 def test_no_bytes_in_a_file_crash_its_reader(paths: Paths, data: bytes) -> None:
     for place in (paths.spool / "out/m1.json", paths.spool / "out/m1.why", paths.sinks):
@@ -187,7 +187,7 @@ def test_no_bytes_in_a_file_crash_its_reader(paths: Paths, data: bytes) -> None:
         spool.read_sinks(paths)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.dictionaries(st.text(), st.none() | st.text() | st.integers() | st.lists(st.none())))
 def test_any_event_can_be_put_in_order(paths: Paths, data: dict[str, object]) -> None:
     (paths.spool / "out/m1.json").unlink(missing_ok=True)

@@ -259,6 +259,10 @@ def test_a_run_at_a_slot_that_was_made_up_for_says_so(world: World, asker: Asker
     held = world.run(BACKUP, Usec(NIGHT + 5 * HOUR), slot=Usec(NIGHT + 5 * HOUR - 90 * MINUTE))
     world.judge(BACKUP, held, Verdict.VERIFIED, "all well")
     world.slot(BACKUP, Usec(held.slot or 0), "late", "still-running", run=held.id)
+    shown = rows(asker, "history db-backup -n 5")
+    assert [row.partition("timer ")[2] for row in shown] == [
+        *("held; still-running", "held", "held; clock-change", "held; resumed", "held; caught-up"),
+    ]
     asker.screen = Screen()
     shown = rows(asker, "history db-backup -n 5")
     assert [row.partition("all well; ")[2] for row in shown] == [

@@ -88,7 +88,8 @@ def _of_run(one: Entry, stored: Stored, screen: Screen, is_narrow: bool) -> Row:
         why = f"{run.attempts} attempts; {why}"
     remark = timeline.remark(one)
     if remark and is_narrow and one.slot is not None:
-        remark = one.slot.reason or one.slot.state
+        # That a timer was started anew is no news where there is room for one word.
+        remark = "" if one.slot.reason == "unscheduled" else one.slot.reason
     return (
         Cell(screen.mark(MARK[klass]), COLOR[klass]),
         Cell(run.id[:8]),

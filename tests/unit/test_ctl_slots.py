@@ -305,6 +305,13 @@ def test_the_list_says_how_far_the_next_run_is(world: World, asker: Asker) -> No
     assert asker.reads("status").splitlines()[1].split()[5] == "-"
 
 
+def test_the_list_says_why_a_slot_was_missed(world: World, asker: Asker) -> None:
+    miss(world)
+    assert "db-backup.timer is masked" in asker.reads("status").splitlines()[1]
+    asker.screen = Screen()
+    assert "none began within 10 min: db-backup.timer is masked" in asker.reads("status")
+
+
 def test_a_script_gets_the_next_slot_and_its_deadline(world: World, asker: Asker) -> None:
     at = Usec(NIGHT + DAY)
     world.promise(BACKUP, at, due=Usec(at + 11 * MINUTE))

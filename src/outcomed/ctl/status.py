@@ -27,7 +27,7 @@ from outcomed.ctl.term import (
 )
 from outcomed.errors import EXIT_BAD, EXIT_FINE
 from outcomed.ledger import JobRow, Reader
-from outcomed.model import Klass, Run
+from outcomed.model import Klass, Run, Verdict
 
 _LAST = 5
 _RANK = {Klass.BAD: 0, Klass.WARNING: 1, Klass.NEUTRAL: 2, Klass.GOOD: 2}
@@ -140,7 +140,9 @@ def _why(row: JobRow, run: Run | None, call: Call) -> str:
     if row.standing.incident is not None and judgement.verdict.klass is not Klass.BAD:
         parts.append("alert open")
     summary = verdicts.sentence(judgement)
-    parts.append(_short(summary) if call.screen.width else summary)
+    if call.screen.width:
+        summary = _short(summary, is_missed=judgement.verdict is Verdict.MISSED)
+    parts.append(summary)
     return safe("; ".join(parts))
 
 
@@ -150,9 +152,12 @@ def _running(run: Run, call: Call) -> str:
     return f"runs since {times.ago(run.started, call.now).removesuffix(' ago')}"
 
 
-def _short(summary: str) -> str:
-    """A sentence that begins with a path, with the file's name alone: the rest says why."""
+def _short(summary: str, *, is_missed: bool) -> str:
+    """What says why, where there is little room: of a path the file's name, of a slot that was
+    missed the reason."""
     path, colon, rest = summary.partition(": ")
+    if is_missed and colon:
+        return rest
     if colon and path.startswith("/") and " " not in path:
         return f"{path.rpartition('/')[2]}: {rest}"
     return summary

@@ -19,6 +19,9 @@ class Sizes:
     calls: int  # of outcomectl status
     burst: int  # runs
     burst_seconds: float
+    steady: int  # runs of a turn, when turns are compared
+    pace: float  # a second
+    rounds: int
     artifact: int  # megabytes of text that artifacts are made of
 
     def with_idle(self, minutes: float) -> Self:
@@ -39,6 +42,9 @@ FULL = Sizes(
     calls=50,
     burst=1000,
     burst_seconds=10,
+    steady=100,
+    pace=10,
+    rounds=7,
     artifact=256,
 )
 QUICK = Sizes(
@@ -55,5 +61,8 @@ QUICK = Sizes(
     calls=3,
     burst=30,
     burst_seconds=1,
+    steady=10,
+    pace=10,
+    rounds=2,
     artifact=8,
 )

@@ -407,15 +407,18 @@ class Calls:
     """Questions to systemd, and the starting of our own units. Its own connection."""
 
     def __init__(self) -> None:
-        self._bus = _open()
+        self._bus: Any = _open()
 
     def reopen(self) -> None:
-        """After the bus was restarted."""
+        """After the bus was restarted. BusError: it is not there yet."""
         self.close()
         self._bus = _open()
 
     def close(self) -> None:
-        self._bus.close()
+        """May be called twice: libsystemd itself may not, it would end the process."""
+        bus, self._bus = self._bus, None
+        if bus is not None:
+            bus.close()
 
     def _manager(self, method: bytes, signature: bytes, *values: Any) -> Any:
         arguments = dbuslib.apply_signature(signature, list(values))
@@ -429,6 +432,8 @@ class Calls:
         )
 
     def _ask(self, question: Callable[[], Any]) -> Any:
+        if self._bus is None:
+            raise BusError("the system bus is gone")
         try:
             return question()
         except _DBusError as error:

@@ -547,6 +547,21 @@ def test_forgetting_a_failure_makes_a_unit_inactive(
     assert calls.states([name])[name] == "inactive"
 
 
+def test_signals_that_come_while_another_unit_is_added_are_known_of(
+    boot: BootId, unit: Callable[..., UnitName]
+) -> None:
+    """The library has read them then, so that nobody is woken for them."""
+    name = unit()
+    with Watch(boot, [name]) as watch:
+        list(watch.signals())
+        assert not watch.has_more
+        systemctl("start", name)
+        watch.add(UnitName("another.service"))
+        assert watch.has_more
+        assert any(map(is_end(name), watch.signals()))
+        assert not watch.has_more
+
+
 def test_our_own_units_are_named_by_the_job_as_it_is() -> None:
     name = JobName(r"a\x2db@c")
     assert bus.check_unit(name) == r"outcomed-check@a\x2db@c.service"
@@ -572,6 +587,13 @@ def test_a_bus_that_restarts_is_lost_and_can_be_opened_again(
     watch.close()
     with pytest.raises(BusError):
         calls.states([name])
+    systemctl("stop", "dbus.socket", "dbus.service")
+    for _ in range(3):  # what is closed already is not closed again
+        with pytest.raises(BusError):
+            calls.reopen()
+        with pytest.raises(BusError):
+            calls.states([name])
+    systemctl("start", "dbus.socket", "dbus.service")
     while True:
         try:
             calls.reopen()

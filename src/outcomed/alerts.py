@@ -19,6 +19,7 @@ from outcomed.model import (
     Judgement,
     Klass,
     Record,
+    RunId,
     Usec,
     Verdict,
     alert_id,
@@ -42,6 +43,7 @@ class Standing(Record, frozen=True):
     unknown_in_a_row: int = 0
     tally: Tally | None = None  # of the incident, while it is held back
     folded: Tally | None = None  # of those that were held back and are over; not told yet
+    counted: RunId | None = None  # a run that is bad already, and whose end is judged too
 
     @property
     def is_alarm(self) -> bool:
@@ -102,7 +104,7 @@ def _decide(
         case Klass.GOOD:
             return _close(Standing(), standing.incident, judgement.at)
         case Klass.BAD:
-            return _bad(standing, judgement, alerts, severity)
+            return _bad_once(standing, judgement, alerts, severity)
         case Klass.WARNING:
             return _warning(standing, judgement, alerts)
         case Klass.NEUTRAL:
@@ -216,6 +218,22 @@ def _close(standing: Standing, incident: Incident | None, at: Usec) -> Change:
         return Change(standing)
     closed = replace(incident, closed=at)
     return Change(standing, closed=closed, tell="resolved" if incident.told else None)
+
+
+def _bad_once(
+    standing: Standing,
+    judgement: Judgement,
+    alerts: Alerts,
+    severity: Literal["critical", "warning"],
+) -> Change:
+    """A run that was overdue and then fails is one bad run."""
+    run = judgement.run.id
+    if standing.counted == run:
+        standing = replace(standing, bad_in_a_row=standing.bad_in_a_row - 1)
+    change = _bad(standing, judgement, alerts, severity)
+    if judgement.is_final:
+        return change
+    return replace(change, standing=replace(change.standing, counted=run))
 
 
 def _bad(

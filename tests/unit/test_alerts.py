@@ -123,6 +123,22 @@ def test_an_incident_is_known_by_the_run_that_opened_it() -> None:
     assert (change.opened.severity, change.opened.opened) == ("critical", 1_000)
 
 
+def test_a_run_that_is_overdue_and_then_fails_is_one_bad_run() -> None:
+    standing, told = Standing(), []
+    for verdict, number in ((Verdict.OVERDUE, 1), (F, 1), (Verdict.OVERDUE, 2), (F, 2)):
+        change = alerts.decide(standing, judged(verdict, number), Alerts(after=2), "critical")
+        standing = change.standing
+        told.append(change.tell)
+    assert told == [None, None, "firing", None]
+    assert standing.bad_in_a_row == 2
+
+
+def test_late_changes_nothing() -> None:
+    standing, changes = decide(Verdict.LATE, Verdict.LATE, Verdict.LATE)
+    assert standing == Standing()
+    assert all(change.messages == () for change in changes)
+
+
 def test_an_unknown_is_never_more_than_a_warning() -> None:
     _, (_, change) = decide(U, U)
     assert change.opened is not None

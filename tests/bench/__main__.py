@@ -6,7 +6,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import alerts, burst, catch_up, formats, idle, ledger, machine, noise, start
+from tests.bench import (
+    alerts,
+    burst,
+    catch_up,
+    formats,
+    idle,
+    ledger,
+    machine,
+    noise,
+    start,
+    timers,
+)
 from tests.bench.figures import Results
 from tests.bench.sizes import FULL, QUICK, Sizes
 from tests.nodes.build import CHECKOUT, BuildError, build_deb
@@ -19,6 +30,7 @@ PARTS: dict[str, Callable[[Path, Sizes, Results], None]] = {
     "catch-up": catch_up.measure,
     "burst": burst.measure,
     "start": start.measure,
+    "timers": timers.measure,
     "ledger": ledger.measure,
     "formats": formats.measure,
 }

@@ -464,7 +464,7 @@ def _unanswered(
         return replace(slot, reason="clock-change"), None
     running = _running_at(at, around)
     if running:
-        return _held_up(slot, running, overtaken, slack, around)
+        return _held_up(slot, running, overtaken, slack, promise, around)
     for reason, spans in (("host-off", around.off), ("suspended", around.asleep)):
         span = _within(at, spans)
         if span is not None:
@@ -478,12 +478,18 @@ def _unanswered(
         return replace(slot, reason="schedule-changed"), None
     if not promise.timer.calendar and around.is_alive:
         return replace(slot, reason="schedule-changed"), None  # counted anew, from a later event
-    reason, because = around.reason or "no-run", around.because or "nothing says why"
     if promise.is_unmade and at < around.alive_since:
         return replace(slot, reason="schedule-changed"), None
-    if not around.reason and at < around.alive_since:
-        reason, because = "timer-stopped", f"{promise.unit} was not active then"
+    reason, because = _fault(at, promise, around)
+    reason, because = reason or "no-run", because or "nothing says why"
     return replace(slot, state="missed", reason=reason, because=because), None
+
+
+def _fault(at: Usec, promise: Promise, around: Around) -> tuple[str, str]:
+    """Why the timer could not have started anything at this slot; empty if nothing is known."""
+    if not around.reason and at < around.alive_since:
+        return "timer-stopped", f"{promise.unit} was not active then"
+    return around.reason, around.because
 
 
 def _is_named(at: Usec, promise: Promise, around: Around) -> bool:
@@ -493,7 +499,12 @@ def _is_named(at: Usec, promise: Promise, around: Around) -> bool:
 
 
 def _held_up(
-    slot: Slot, running: list[Answer], overtaken: Answer | None, slack: Usec, around: Around
+    slot: Slot,
+    running: list[Answer],
+    overtaken: Answer | None,
+    slack: Usec,
+    promise: Promise,
+    around: Around,
 ) -> tuple[Slot | None, Usec | None]:
     """A run was under way: systemd starts one more when it ends, for all slots meanwhile."""
     skipped = replace(slot, reason="still-running", run=slot.run or running[-1].run)
@@ -503,7 +514,12 @@ def _held_up(
     if None in ends:
         return None, None
     until = max(end for end in ends if end is not None) + slack
-    return (skipped, None) if around.now > until else (None, Usec(until + 1))
+    if around.now <= until:
+        return None, Usec(until + 1)
+    reason, because = _fault(slot.at, promise, around)
+    if reason:  # the run that was to follow never did
+        return replace(slot, state="missed", reason=reason, because=because), None
+    return skipped, None
 
 
 def _nobody_there(
@@ -547,9 +563,10 @@ def _moved_on(
     missed = promise.missed
     for slot in sorted(done, key=lambda slot: slot.at):
         missed = slot.at if slot.state == "missed" else None
+    elapses = [run.elapse for run in around.runs if run.elapse is not None]
     if pending is not None:
         at, wait = pending
-        before = [one for one in moments if one < at]
+        before = [one for one in (*moments, *elapses) if one < at]
         settled = Usec(max([promise.settled, *before]))
         return replace(
             promise,
@@ -559,7 +576,6 @@ def _moved_on(
             settled=settled,
             missed=missed,
         )
-    elapses = [run.elapse for run in around.runs if run.elapse is not None]
     settled = Usec(max([promise.settled, *moments, *elapses]))
     left = promise.at if promise.at is not None and promise.at > settled else None
     return replace(

@@ -200,8 +200,10 @@ def test_slot_is_awaited_after_the_run_before_and_then_was_skipped() -> None:
     settled = settle(hourly(), around(HOUR // 2 + LATEST, runs=runs))
     assert settled.slots == ()
     assert settled.promise.due == at(HOUR // 2 + LATEST + 1)
-    settled = settle(settled.promise, around(HOUR // 2 + LATEST + 1, runs=runs))
-    assert ends(settled) == [(0, "skipped", "still-running")]
+    after = around(HOUR // 2 + LATEST + 1, runs=runs)
+    assert ends(settle(settled.promise, after)) == [(0, "skipped", "still-running")]
+    dead = replace(after, is_alive=False, reason="timer-masked")
+    assert ends(settle(settled.promise, dead)) == [(0, "missed", "timer-masked")]
 
 
 def test_every_slot_of_a_dead_timer_is_missed() -> None:
@@ -226,6 +228,15 @@ def test_timer_that_starts_what_it_had_not_promised() -> None:
     assert ends(settled) == [(SECOND - 1000, "ran", "unscheduled")]
     assert settled.promise.at == at(HOUR)
     assert settle(settled.promise, around(MINUTE, moments=(), runs=(by_timer(SECOND),))).slots == ()
+
+
+def test_run_that_answered_the_slot_before_the_awaited_one_is_no_stray() -> None:
+    runs = (replace(by_timer(SECOND, 2 * SECOND), elapse=at(5)),)
+    settled = settle(hourly(), around(HOUR + MINUTE, moments=THREE[:2], runs=runs))
+    assert ends(settled) == [(0, "ran", "")]
+    assert settled.promise.at == at(HOUR)
+    again = settle(settled.promise, around(HOUR + MINUTE, moments=THREE[:2], runs=runs))
+    assert again.slots == ()
 
 
 # --- nobody there ----------------------------------------------------------------------------

@@ -375,6 +375,34 @@ def test_this_boot_is_known() -> None:
 # --- synchronizing ---------------------------------------------------------------------------
 
 
+def test_this_boot_is_the_only_one_and_its_timers_elapse(begin: Usec) -> None:
+    run("true")
+    journal.synchronize()
+    with Journal() as source:
+        (boot,) = source.boots(begin)
+        assert source.boots(Usec(boot.end + 1)) == []
+    assert boot.begin <= boot.timers_from < begin <= boot.end
+    assert boot.timers_to == boot.end
+    assert not boot.is_clean  # it has not ended yet
+
+
+def test_sleep_is_what_root_says_about_it(begin: Usec) -> None:
+    """systemd-sleep does; a stranger's word is not heard."""
+    script = "entry.send({'MESSAGE': 'x', 'MESSAGE_ID': %r})"
+    ids = (journal.SLEEP_BEGINS, journal.SLEEP_ENDS)
+    for ident in ids:
+        run_python(script % ident)
+    prefix = f"MESSAGE=x\nMESSAGE_ID={ids[0]}\n"
+    subprocess.run(
+        ["setpriv", "--reuid=65534", "logger", "--journald"], input=prefix.encode(), check=True
+    )
+    run_python(script % ids[0])  # and it sleeps still
+    journal.synchronize()
+    with Journal() as source:
+        ((slept, woke),) = source.sleeps(begin)
+    assert begin <= slept <= woke <= now()
+
+
 def test_journald_answers_when_all_can_be_read(begin: Usec) -> None:
     question = Synchronizing()
     try:

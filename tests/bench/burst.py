@@ -23,13 +23,12 @@ from tests.nodes import Node
 
 PATIENCE = 300  # seconds
 ENDED = "MESSAGE_ID=7ad2d189f7e94e70a38c781354912448"
-CHECK = "outcomed-check@hung.service"
 HUNG = "outcome:\n  - command: {command}\n    timeout: 1h\n"
 # What does not return, and what the kernel alone can end.
 STUBBORN = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 9; done\n"
 HANGING = {
-    "hangs": "/bin/sleep infinity",
-    "hangs and ignores SIGTERM": "/usr/local/bin/stubborn",
+    "hangs": ("hung", "/bin/sleep infinity"),
+    "hangs and ignores SIGTERM": ("stubborn", "/usr/local/bin/stubborn"),
 }
 
 
@@ -47,8 +46,10 @@ def measure(deb: Path, sizes: Sizes, results: Results) -> None:
 def _compare(node: Node, sizes: Sizes, results: Results) -> None:
     """By turns: nothing that hangs, and each kind of what does."""
     site.make_jobs(node, sizes.steady, idle.JOB)
-    node.write("/etc/systemd/system/hung.service", site.service("/bin/true"))
     node.write("/usr/local/bin/stubborn", STUBBORN, 0o755)
+    for job, command in HANGING.values():
+        node.write(f"/etc/systemd/system/{job}.service", site.service("/bin/true"))
+        node.write(f"/etc/outcomed/jobs.d/{job}.yaml", HUNG.format(command=command))
     node.systemctl("daemon-reload")
     Daemon.restart(node)
     _steady(node, sizes)  # everything is known and in memory from then on
@@ -56,8 +57,8 @@ def _compare(node: Node, sizes: Sizes, results: Results) -> None:
     beside: dict[str, list[Samples]] = {kind: [] for kind in HANGING}
     for _ in range(sizes.rounds):
         quiet.append(_steady(node, sizes))
-        for kind, command in HANGING.items():
-            with _hanging(node, command):
+        for kind, (job, _) in HANGING.items():
+            with _hanging(node, job):
                 beside[kind].append(_steady(node, sizes))
     results.samples["steady_quiet_ms"] = _together(quiet)
     for kind, turns in beside.items():
@@ -73,21 +74,26 @@ def _compare(node: Node, sizes: Sizes, results: Results) -> None:
 
 
 @contextlib.contextmanager
-def _hanging(node: Node, command: str) -> Iterator[None]:
-    node.write("/etc/outcomed/jobs.d/hung.yaml", HUNG.format(command=command))
-    node.systemctl("reload", "outcomed.service")
-    node.systemctl("start", "hung.service")
+def _hanging(node: Node, job: str) -> Iterator[None]:
+    """Nothing is reloaded for it: that would cost the turn after it something too."""
+    check = f"outcomed-check@{job}.service"
+    state = node.path(f"/var/lib/outcomed/state/{job}.json")
+    before = state.read_text()
+    node.systemctl("start", f"{job}.service")
 
     def is_hanging() -> bool:
-        return node.show(CHECK, "ActiveState")["ActiveState"] == "activating"
+        return node.show(check, "ActiveState")["ActiveState"] == "activating"
 
     node.wait_for(is_hanging, 30, "a rule that hangs")
     yield
     assert is_hanging()
-    node.run(f"systemctl kill --signal=KILL {CHECK}")
-    state = node.path("/var/lib/outcomed/state/hung.json")
-    node.wait_for(lambda: json.loads(state.read_text())["under_way"] is None, 30, "its verdict")
-    node.run("rm /etc/outcomed/jobs.d/hung.yaml; systemctl reload outcomed")
+    node.run(f"systemctl kill --signal=KILL {check}")
+
+    def is_judged() -> bool:
+        said = json.loads(state.read_text())
+        return said["under_way"] is None and said["at"] != json.loads(before)["at"]
+
+    node.wait_for(is_judged, 30, "its verdict")
 
 
 def _steady(node: Node, sizes: Sizes) -> Samples:

@@ -424,7 +424,8 @@ class Daemon:
 
     def _sleep(self, beat: float | None) -> set[int]:
         waits = self.engine.waits()
-        self._alarm.set(self.engine.time.next())
+        is_full = self.engine.catching_up or not self.engine.time.has_room()
+        self._alarm.set(None if is_full else self.engine.time.next())
         files = [self._signals_read, self._wake.fileno(), *self._alarm.files()]
         if self.engine.watch is not None:
             try:
@@ -439,7 +440,7 @@ class Daemon:
         timeout: float | None = None
         ready = self.engine.catching_up and not waits
         ready = ready or (self.engine.watch is not None and self.engine.watch.has_more)
-        if ready or self._sweep_left or any(wait is None or wait.done for wait in waits):
+        if ready or self._may_sweep() or any(wait is None or wait.done for wait in waits):
             timeout = 0
         elif moments:
             timeout = max(0.0, min(moments) - time.monotonic())
@@ -453,15 +454,21 @@ class Daemon:
     def _sweep_on(self) -> None:
         """A little of the first look around, while there is nothing else to do."""
         until = time.monotonic() + SLICE
-        while self._sweep_left and time.monotonic() < until:
+        while self._may_sweep() and time.monotonic() < until:
             self._sweep_left = not next(self._sweep, True)
 
+    def _may_sweep(self) -> bool:
+        engine = self.engine
+        return self._sweep_left and not engine.catching_up and engine.time.has_room()
+
     def _take_deadlines(self, now: Usec) -> None:
-        if self.engine.catching_up:
-            return  # what the past shows comes first
+        if self.engine.catching_up or not self.engine.time.has_room():
+            return  # what the past shows comes first, and then who is being looked at
         for name in self.engine.time.due(now):
             if (watched := self.engine.jobs.get(name)) is not None:
                 self.engine.look_at_time(watched)
+            if not self.engine.time.has_room():
+                return
 
     def _clock_was_set(self) -> None:
         """Or the machine has slept: what timers promise by the calendar may be something else."""
@@ -585,6 +592,7 @@ class Daemon:
 
     def _bus_again(self, now: Usec) -> None:
         try:
+            self.engine.time.begin_anew()
             self.calls.reopen()
             self._connect()
             self._units_reloaded(now)

@@ -536,6 +536,7 @@ class Engine:
     def look_at_time(self, watched: Watched) -> None:
         """Its deadline has passed, or may have moved."""
         watched.reckon = Reckon.ALL
+        self.time.begin(watched.job.name)
         self.examine(watched)
 
     # --- examinations -------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from outcomed.waits import Reckon, Steps, Wait
 if TYPE_CHECKING:
     from outcomed.engine import Engine, Watched
 
+LOOKING = 4  # jobs whose timers are looked at, at the same time
 ASKING = 2  # calendars asked for at the same time
 GOOD_RUNS = 14  # whose durations say how long a run may take
 # journald writes to its disk every five minutes (SyncIntervalSec=): after a power cut, what was
@@ -57,6 +58,7 @@ class Timekeeper:
         self._engine = engine
         self._heap: list[tuple[Usec, JobName]] = []
         self._armed: dict[JobName, Usec] = {}
+        self._looking: set[JobName] = set()
         self._asking = 0
         self._queue: deque[Wait] = deque()
         self._spacing: dict[tuple[str, ...], tuple[Usec, Usec] | None] = {}
@@ -84,6 +86,19 @@ class Timekeeper:
 
     def forget(self, name: JobName) -> None:
         self._armed.pop(name, None)
+        self._looking.discard(name)
+
+    def has_room(self) -> bool:
+        """Whether one more job may be looked at: each has questions to ask, that hold up others."""
+        return len(self._looking) < LOOKING
+
+    def begin(self, name: JobName) -> None:
+        """This job is to be looked at."""
+        self._looking.add(name)
+
+    def begin_anew(self) -> None:
+        """Whoever was looked at when the bus went is not any more."""
+        self._looking.clear()
 
     def arm(self, watched: Watched) -> None:
         """Set the job's next deadline."""
@@ -198,6 +213,7 @@ class Timekeeper:
         if watched.promises != before:
             self._engine.turn.promises[watched.job.name] = watched.promises
         self.arm(watched)
+        self._looking.discard(watched.job.name)
 
     def _timers(self, watched: Watched, *, is_full: bool) -> dict[UnitName, Timer]:
         known = [one.timer for one in watched.promises if one.unit != slots.BY_HAND]

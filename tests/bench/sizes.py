@@ -45,7 +45,7 @@ FULL = Sizes(
     steady=100,
     pace=10,
     rounds=7,
-    artifact=256,
+    artifact=64,
 )
 QUICK = Sizes(
     alerts=2,

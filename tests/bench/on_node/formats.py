@@ -22,6 +22,19 @@ DATABASE = (
     "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT); CREATE INDEX i ON t (b); INSERT INTO t "
     "SELECT value, printf('%040d', value * 7919) FROM generate_series(1, {rows})"
 )
+# A server that lives as long as it takes to fill a table and dump it.
+DUMP = """
+PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
+chmod 755 . && install -d -o postgres pg && chmod 644 text
+as() { setpriv --reuid=postgres --regid=postgres --clear-groups "$@" >>log; }
+as initdb -D pg/data -A trust --locale=C.UTF-8
+as pg_ctl -D pg/data -w -o "-c listen_addresses= -c fsync=off -k $PWD/pg" start
+export PGHOST=$PWD/pg
+as psql -qXc 'CREATE TABLE t (line text)' -c '\\copy t FROM text' postgres
+as pg_dump -Fc -f pg/x postgres
+as pg_ctl -D pg/data -m immediate stop
+mv pg/x x && rm -r pg
+"""
 # What makes it of the file `text`, and the tool's own test.
 FORMATS = {
     "gzip": ("gzip -k text; mv text.gz x", "gzip -t <x"),
@@ -32,6 +45,7 @@ FORMATS = {
     "zip": ("zip -q x.zip text; mv x.zip x", "unzip -tqq x"),
     "json": ("jq -cR '{line: ., ok: true}' text >x", "jq empty x"),
     "sqlite": ("sqlite3 x <sql", "sqlite3 x 'PRAGMA integrity_check'"),
+    "pg_custom": (DUMP, "pg_restore --file=/dev/null x"),
 }
 
 

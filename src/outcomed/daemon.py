@@ -135,7 +135,8 @@ class Daemon:
         for run in self.ledger.open_runs():
             watched = self.engine.jobs.get(run.job)
             if watched is not None and watched.track.unit == run.unit:
-                watched.track = resume(watched.track, run)
+                attempts = self.ledger.attempts(run.id) if run.attempts > 2 else []
+                watched.track = resume(watched.track, run, attempts)
 
     def _connect(self) -> None:
         """Watch every unit, then look at what happened before we did."""

@@ -61,6 +61,7 @@ from outcomed.model import (
     Report,
     Rule,
     Run,
+    RunId,
     UnitName,
     Usec,
     Verdict,
@@ -72,7 +73,7 @@ from outcomed.paths import Paths
 from outcomed.slots import Promise
 from outcomed.specifiers import Host, expand
 from outcomed.timekeeping import EXACT, GOOD_RUNS, Timekeeper, now_usec
-from outcomed.tracker import Open, Phase, Seen, Told, Track
+from outcomed.tracker import Open, Phase, Seen, Told, Track, What
 from outcomed.waits import Reckon, Steps, Wait
 
 SLICE = 0.005  # seconds of reading output before the other jobs have their turn
@@ -160,6 +161,7 @@ class Engine:
         self.watch: Watch | None = None
         self.turn = Turn()
         self.concluded: list[Concluded] = []
+        self.uncommitted: set[tuple[JobName, InvocationId]] = set()  # attempts judged in this turn
         self.revealed: list[tuple[Incident, UnitName]] = []  # open since the past, shown to nobody
         self.catching_up = False
         self.behind: set[JobName] | None = None  # whose past is not judged to its end; None: told
@@ -167,6 +169,7 @@ class Engine:
         self.spooled: frozenset[str] = frozenset()  # messages there were when it was read
         self.begins: Usec | None = None  # the journal, when the past was read
         self.gap = ""  # what is missing of the journal that was to be caught up with
+        self._was_read = False  # to its end
         self.caught_up_at = Usec(0)  # what ended before is replayed, not witnessed
         self.progress = ledger.progress()
         self.time = Timekeeper(self)
@@ -255,8 +258,9 @@ class Engine:
                 self.examine(watched)
         elif seen.has_job:
             watched.wished = watched.wished or run is None
-        elif watched.wished or not (asked or seen.invocation):
-            # Or it never ran: the signal of a job that its dependencies ended may be the only one.
+        elif watched.wished or not (asked or (seen.invocation and seen.active != "failed")):
+            # Or it never ran: the signal of a job that its dependencies ended, or that the start
+            # limit refused after a failure, may be the only one.
             watched.wished = False
             watched.since = Usec(now - LOOK_BACK)
             self.examine(watched)
@@ -303,23 +307,34 @@ class Engine:
     def _is_old_news(self, watched: Watched, invocation: InvocationId | None) -> bool:
         if not invocation or watched.track.find(invocation) is not None:
             return False
-        return invocation == watched.last_judged or self.ledger.judged(watched.job.name, invocation)
+        if invocation == watched.last_judged or (watched.job.name, invocation) in self.uncommitted:
+            return True
+        return self.ledger.judged(watched.job.name, invocation)
+
+    def _is_judged(self, run: RunId) -> bool:
+        judged = any(judgement.run.id == run for judgement in self.turn.judgements)
+        return judged or self.ledger.knows_run(run)
 
     def hear(self, watched: Watched, told: Told) -> None:
         """One of PID 1's entries about the job's unit."""
+        is_later = False
         if self._is_old_news(watched, told.invocation) and not tracker.outlives_its_run(told):
-            return
+            is_later = told.what is What.START_FAILED and (
+                told.at > watched.last_finished + SECOND or told.invocation == watched.track.retried
+            )
+            if not is_later:
+                return
         before = watched.track
         if told.at < watched.adopted and not (
             told.invocation is not None and before.find(told.invocation)
         ):
             return  # history, from before anybody watched
-        after = tracker.hear(before, told)
+        after = (tracker.hear_of_refused_start if is_later else tracker.hear)(before, told)
         if after == before:
             return
         known = {run.key for run in before.runs}
         for run in after.runs:
-            if run.key not in known and self.ledger.knows_run(run_id(before.job, run.key)):
+            if run.key not in known and self._is_judged(run_id(before.job, run.key)):
                 after = after.without(run.key)
         watched.track = after
         for run in after.runs:
@@ -374,6 +389,7 @@ class Engine:
         is the last one, which is looked at as it is now.
         """
         self.gap = gap  # a reason not to read it
+        self._was_read = False
         self.caught_up_at = now
         self.catching_up = True
         self.behind = set()
@@ -437,6 +453,7 @@ class Engine:
         if self.behind:
             return
         self.behind, self.spooled = None, frozenset()
+        self._leave_the_past()
         found = [
             notify.Meanwhile(job.job.name, job.job.unit, job.standing.folded, job.standing.is_alarm)
             for _, job in sorted(self.jobs.items())
@@ -451,6 +468,19 @@ class Engine:
         self.turn.deliveries += notify.meanwhile(found, self.config.sinks, self.node, now)
         self.meanwhile = notify.meanwhile_sentence(found)
 
+    def _leave_the_past(self) -> None:
+        """The next start need not read again what was judged: were we killed every other second,
+        the cursor would never be so old that `note_cursor` moves it, and there would be ever more
+        to read."""
+        if not self._was_read or not self.progress.cursor:
+            return
+        with contextlib.suppress(JournalError):  # as there
+            found = self._journal().cursor_before(Usec(self.caught_up_at - CURSOR_LAG))
+            if found is not None and found[1] > self.progress.at:
+                cursor, at = found
+                self.progress = replace(self.progress, cursor=cursor, boot=self.boot, at=at)
+                self.turn.progress = self.progress
+
     def _read_past(self, source: journal.Journal) -> Iterator[None]:
         self.begins = source.begins()
         begin = self._cursor_time(source)
@@ -461,6 +491,7 @@ class Engine:
             if number % STRETCH == 0:
                 self._examine_all()
                 yield
+        self._was_read = True
 
     def rehearse_past(self) -> None:
         """Read, in a child, what is to be caught up with."""
@@ -487,9 +518,25 @@ class Engine:
             if begin is not None and until is not None and begin < until:
                 for told in source.told_since(begin, watched.job.unit):
                     self.hear(watched, told)
+            if starts:
+                self._see_if_it_waits(watched)
+
+    def _see_if_it_waits(self, watched: Watched) -> None:
+        """For its next attempt, which may come any moment: the journal does not say so before."""
+        with contextlib.suppress(BusError):  # not loadable; or the bus is gone, as is soon found
+            if self.calls.sub_state(watched.job.unit) not in tracker.BETWEEN:
+                return
+            seen = self.calls.look(watched.job.unit, self.boot)
+            if watched.track.find(seen.invocation) is not None:
+                self.see(seen, now_usec(), asked=True)
 
     def _examine_all(self) -> None:
         for watched in self.jobs.values():
+            if watched.track.runs:
+                # Where the journal has come to a later boot, what ran under the one before is over;
+                # else the runs after it would be judged before it.
+                newest = max(watched.track.runs, key=lambda run: run.attempts[0].started or 0)
+                watched.track = tracker.lose(watched.track, newest.boot)
             if self._next_ended(watched) is not None:
                 self.examine(watched)
 
@@ -755,12 +802,14 @@ class Engine:
             job.severity,
             more=more and (told is None or watched.standing.tally is not None),
         )
-        watched.last_judged = run.last_invocation
+        watched.last_judged = run.last_invocation or watched.last_judged
         watched.last_finished = max(watched.last_finished, run.finished or 0)
         watched.track = watched.track.without(open_run.key)
         _forget_transient(watched)
         self.turn.runs.pop(run.id, None)
         self._record_attempts(run.id, job.name, open_run)
+        ids = (one.invocation for one in open_run.attempts)
+        self.uncommitted.update((job.name, ident) for ident in ids if ident is not None)
         self.turn.triggers[job.name] = watched.track.last_trigger
         watched.overdue = ""
         if watched.reckon is Reckon.NOTHING:
@@ -1340,6 +1389,7 @@ class Engine:
         seqs = self.ledger.commit(self.turn)
         self._told_before = self.progress.told
         self.turn = Turn()
+        self.uncommitted.clear()
         concluded, self.concluded = self.concluded, []
         return list(zip(seqs, concluded, strict=True))
 

@@ -36,6 +36,7 @@ from outcomed.model import (
     Config,
     Delivery,
     Incident,
+    InvocationId,
     Job,
     JobName,
     Judgement,
@@ -53,6 +54,7 @@ from outcomed.paths import PATHS, Paths
 from outcomed.specifiers import this_host
 from outcomed.tracker import (
     BETWEEN,
+    Open,
     Phase,
     Seen,
     Track,
@@ -173,6 +175,8 @@ def run(unit: UnitName, paths: Paths = PATHS) -> int:
     if _will_be_tried_again(unit):
         return EXIT_FINE
     seen = _failure(unit)
+    if seen is None:
+        return EXIT_FINE
     if job is None:
         return _alert_without_job(unit, seen, config, paths)
     return _alert_for_daemon(job, seen, config, paths)
@@ -266,8 +270,9 @@ def _spool(deliveries: Sequence[Delivery], config: Config, paths: Paths) -> None
         spool.poke(paths.deliver_socket)
 
 
-def _failure(unit: UnitName) -> Run:
-    """What failed, as PID 1 told it; the run's first attempt names it, as in the daemon."""
+def _failure(unit: UnitName) -> Run | None:
+    """What failed, as PID 1 told it; the run's first attempt names it, as in the daemon. None: by
+    now there is, or was, another attempt, and a handler of its own if that failed as well."""
     with contextlib.suppress(JournalError):
         journal.synchronize()
     track = Track(job=JobName(unit), unit=unit)
@@ -280,7 +285,14 @@ def _failure(unit: UnitName) -> Run:
     found = bad[-1] if bad else None
     if told_us.invocation is not None:
         found = track.find(told_us.invocation) or found
+        if found is not None and _went_on(found, told_us.invocation):
+            return None
     return as_run(track, found) if found is not None else told_us
+
+
+def _went_on(run: Open, failed: InvocationId) -> bool:
+    is_later = run.last.invocation != failed
+    return run.last.restarting or (is_later and not (run.ended and run.last.result != "success"))
 
 
 def monitored(unit: UnitName, environment: Mapping[str, str]) -> Run:

@@ -179,6 +179,17 @@ class Journal:
         except OSError as error:
             raise JournalError(f"the journal cannot be read: {error}") from error
 
+    def cursor_before(self, moment: Usec) -> tuple[str, Usec] | None:
+        """Cursor and time of the newest entry that is older than this; None if there is none."""
+        reader = self._fresh()
+        try:
+            reader.seek_realtime(moment)
+            if not reader._previous():
+                return None
+            return reader._get_cursor(), Usec(reader._get_realtime())
+        except OSError as error:
+            raise JournalError(f"the journal cannot be read: {error}") from error
+
     def boot_id(self) -> BootId:
         """This boot, by the entry that PID 1 wrote when it started this very process's unit.
 

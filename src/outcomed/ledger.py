@@ -577,6 +577,16 @@ class Ledger:
         return _open_runs(self._db)
 
     @_undamaged()
+    def attempts(self, run: RunId) -> list[InvocationId]:
+        """The attempts of a run, in order. Searches all there are: for the few that are open."""
+        rows = self._db.execute(
+            "SELECT invocation FROM attempt WHERE run = (SELECT n FROM run WHERE id = ?)"
+            " ORDER BY number",
+            (bytes.fromhex(run),),
+        )
+        return [InvocationId(invocation.hex()) for (invocation,) in rows]
+
+    @_undamaged()
     def knows_run(self, run_id: RunId) -> bool:
         """Whether this run was judged: what is still told about it is old news."""
         row = self._db.execute(

@@ -9,6 +9,7 @@ fact again changes nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 
 from msgspec.structs import replace
@@ -128,6 +129,7 @@ class Attempt(Record, frozen=True):
     blamed: str | None = None  # the command that ended badly first; ExecStart is the main process
     blamed_code: str | None = None
     blamed_status: int | None = None
+    job: str = ""  # the start job that it was made for
     restarting: bool = False
     restart_mono: Usec | None = None  # when PID 1 said that there will be another attempt
     seen_on_bus: bool = False  # under way
@@ -166,6 +168,9 @@ class Track(Record, frozen=True):
     last_trigger: Usec = Usec(0)  # ActivationDetails is stale on a later start by hand
     last_start: Usec = Usec(0)  # monotonic; the newest start that the bus showed
     retried: InvocationId | None = None  # the last attempt after which another was scheduled
+    retried_at: Usec | None = None  # monotonic; when PID 1 said so
+    limited: Usec | None = None  # monotonic; when the start limit kept it from that one
+    refused: Usec | None = None  # monotonic; when PID 1 last said that the start limit was hit
 
     def find(self, invocation: InvocationId) -> Open | None:
         """The run that has an attempt of this id."""
@@ -200,12 +205,18 @@ def see(track: Track, seen: Seen, *, asked: bool = False) -> Track:
     if now is not Phase.RUNNING:
         attempt = _ended_on_bus(attempt, seen, restarting=now is Phase.BETWEEN)
     run = _with_trigger(_put(run, attempt), track, seen)
-    return replace(
+    track = replace(
         _store(track, run),
         last_trigger=max(track.last_trigger, seen.trigger_at),
         last_start=max(track.last_start, seen.left_idle_mono),
-        retried=seen.invocation if now is Phase.BETWEEN else track.retried,
     )
+    return _retried(track, seen.invocation) if now is Phase.BETWEEN else track
+
+
+def _retried(track: Track, invocation: InvocationId) -> Track:
+    if invocation == track.retried:
+        return track
+    return replace(track, retried=invocation, retried_at=None, limited=None)
 
 
 def _is_news(track: Track, run: Open | None, seen: Seen, asked: bool) -> bool:
@@ -214,8 +225,16 @@ def _is_news(track: Track, run: Open | None, seen: Seen, asked: bool) -> bool:
     The signal of a real end comes again when systemd has done with the job.
     """
     if run is not None:
-        return not seen.has_job or _attempt(run, seen.invocation).seen_on_bus
+        attempt = _attempt(run, seen.invocation)
+        if attempt.seen_on_bus and _is_older(seen, run, attempt):
+            return False  # the signal of its start, after somebody asked
+        return not seen.has_job or attempt.seen_on_bus
     return not seen.has_job and (asked or seen.left_idle_mono > track.last_start)
+
+
+def _is_older(seen: Seen, run: Open, attempt: Attempt) -> bool:
+    is_first = attempt.invocation == run.attempts[0].invocation
+    return is_first and seen.left_idle_mono < (attempt.started_mono or 0)
 
 
 def _started_on_bus(run: Open, attempt: Attempt, seen: Seen) -> Attempt:
@@ -260,7 +279,9 @@ def _is_of_the_attempt(attempt: Attempt, seen: Seen) -> bool:
     """Whether Result= still is what became of it, and of no later event."""
     if seen.result == "start-limit-hit":
         return False
-    return attempt.result in (None, "success") or seen.result != "success"
+    if attempt.result == "success":  # what failed afterwards was the stop of what had ended well
+        return False
+    return attempt.result is None or seen.result != "success"
 
 
 def _with_trigger(run: Open, track: Track, seen: Seen) -> Open:
@@ -285,18 +306,23 @@ def hear(track: Track, told: Told) -> Track:
     if told.invocation is None:
         return track
     if told.what is What.RESTARTING:
-        track = replace(track, retried=told.invocation)
+        track = replace(_retried(track, told.invocation), retried_at=told.mono)
     if told.what is What.FAILED and told.result == "start-limit-hit":
         return _hear_of_start_limit(track, told)
     run = track.find(told.invocation)
     if run is None and (told.what in _SAYS_LITTLE or told.command == "ExecReload"):
         return track  # of an attempt whose beginning nobody saw
     run = run or _begin(track, told.invocation, told.boot)
-    attempt = _HEAR[told.what](_attempt(run, told.invocation), told)
+    attempt = _attempt(run, told.invocation)
+    if told.what is What.START_FAILED and told.job_id and attempt.job not in ("", told.job_id):
+        return hear_of_refused_start(track, told)
+    attempt = _HEAR[told.what](attempt, told)
     return _store(track, _put(run, attempt))
 
 
 _SAYS_LITTLE = frozenset({What.RESTARTING, What.STOPPED})
+AT_ONCE = Usec(100_000)  # two entries about one moment
+
 _REFUSED = frozenset({"assert", "dependency"})
 
 
@@ -324,6 +350,7 @@ def outlives_its_run(told: Told) -> bool:
 
 
 def _starting(attempt: Attempt, told: Told) -> Attempt:
+    attempt = replace(attempt, job=attempt.job or told.job_id)
     if attempt.started is None:
         return replace(attempt, started=told.at, started_mono=told.mono)
     if attempt.started_mono is None:  # the ledger has only the other clock's word
@@ -421,14 +448,35 @@ def _hear_of_start_limit(track: Track, told: Told) -> Track:
     Unless that run was waiting for its next attempt: then there is none, and it is over.
     """
     assert told.invocation is not None
+    track = replace(track, refused=told.mono)
     run = track.find(told.invocation)
-    if run is not None and (run.last.restarting or run.last.restart_mono is not None):
+    is_waiting = run is not None and (run.last.restarting or run.last.restart_mono is not None)
+    is_retried = told.invocation == track.retried
+    # Only the first such entry is about the next attempt: a later one is of somebody's own start.
+    is_later = is_retried and track.limited is not None and told.mono > track.limited
+    if run is not None and is_waiting and not is_later:
         # And told again, it is still about this run, whatever else was retried meanwhile.
         over = _store(track, _put(run, replace(run.last, restarting=False)))
-        return replace(over, retried=told.invocation)
-    if told.invocation == track.retried:
-        return track  # that run was judged
+        return replace(over, retried=told.invocation, limited=told.mono)
+    if is_retried and not is_later:
+        return replace(track, limited=told.mono)  # that run was judged
     return _store(track, _refused(told, f"{told.boot}:limit:{told.mono}", "start-limit-hit"))
+
+
+def hear_of_refused_start(track: Track, told: Told) -> Track:
+    """A start that the start limit refused, after a run that failed: all that is said of it are the
+    last run's id and result, and a job of its own. Of a retried run's next attempt, the first.
+
+    Where that run had not failed, the entry before this one has said it all.
+    """
+    if track.refused is not None and 0 <= told.mono - track.refused < AT_ONCE:
+        return track
+    if told.invocation == track.retried:
+        if told.mono < (track.retried_at or 0):
+            return track  # the attempt's own end, told again
+        if track.limited is None or told.mono <= track.limited:
+            return replace(track, limited=told.mono)
+    return _store(track, _refused(told, f"{told.boot}:{told.job_id}", "start-limit-hit"))
 
 
 def _refused(told: Told, key: str, result: str) -> Open:
@@ -504,11 +552,12 @@ def _who_failed(attempt: Attempt) -> tuple[str | None, int | None, str | None]:
     return attempt.blamed_code, attempt.blamed_status, attempt.blamed
 
 
-def resume(track: Track, run: Run) -> Track:
-    """Take up a run that the ledger says was under way, or not judged, when the daemon ended."""
-    attempt = Attempt(
+def resume(track: Track, run: Run, attempts: Sequence[InvocationId] = ()) -> Track:
+    """Take up a run that the ledger says was under way, or not judged, when the daemon ended.
+    `attempts`, in order, are all of its; where they are not given, the first and the last are."""
+    last = Attempt(
         invocation=run.last_invocation,
-        started=run.started,
+        started=run.started if run.last_invocation == run.invocation else None,
         ended=run.finished,
         result=run.result,
         code=run.exit_code,
@@ -517,12 +566,13 @@ def resume(track: Track, run: Run) -> Track:
         blamed_code=run.exit_code if run.command else None,
         blamed_status=run.exit_status if run.command else None,
     )
+    earlier: list[Attempt] = []
+    if run.last_invocation != run.invocation:
+        earlier = [Attempt(run.invocation, started=run.started), *map(Attempt, attempts[1:-1])]
     open_run = Open(
         key=run.key,
         boot=run.boot,
-        attempts=(attempt,)
-        if run.invocation == run.last_invocation
-        else (Attempt(invocation=run.invocation, started=run.started), attempt),
+        attempts=(*earlier, last),
         trigger=run.trigger,
         slot=run.slot,
     )

@@ -817,3 +817,14 @@ def test_what_was_judged_after_a_run_is_known_by_its_last_verdict(path: Path) ->
         ]
         assert len(one.judged_after(first, 1)) == 1
         assert one.judged_after(one.verdicts_on(every[4].run.id)[0]) == []
+
+
+def test_the_attempts_of_a_run_come_back_in_their_order(path: Path) -> None:
+    turn = whole_turn()
+    (run,) = turn.runs.values()
+    ids = [InvocationId(f"{digit}" * 32) for digit in "9315"]
+    turn.attempts = [(run.job, run.id, ident, number) for number, ident in enumerate(ids, 1)]
+    with Ledger(path) as book:
+        book.commit(turn)
+        assert book.attempts(run.id) == ids
+        assert book.attempts(turn.judgements[0].run.id) == []

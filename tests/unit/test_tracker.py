@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -356,6 +356,74 @@ def test_a_replay_changes_nothing(case: tuple[str, list[Observation]]) -> None:
     assert fold(RECORDED[name].bus[-1:], track) == track
 
 
+def as_the_ledger_has_it(track: Track) -> Track:
+    """A daemon that was killed here, and is there again."""
+    begun = EMPTY
+    for run in track.runs:
+        ids = [one.invocation for one in run.attempts if one.invocation is not None]
+        if ids:  # a refused start is over as soon as it is known, and is found again
+            begun = tracker.resume(begun, tracker.as_run(track, run), ids)
+    return begun
+
+
+def known(run: Run) -> tuple[str, int, str | None]:
+    return run.key, run.attempts, run.result
+
+
+# A question may come when systemd itself does not know any more; or only the journal knows that
+# an attempt came before.
+ONE_ATTEMPT = [
+    name for name in RECORDED if "restart-" not in name and not name.startswith(("reset", "remain"))
+]
+
+
+@pytest.mark.parametrize("name", [one for one in ONE_ATTEMPT if one != "simple-restart"])
+def test_signals_from_before_a_question_change_nothing_of_its_answer(name: str) -> None:
+    """Whoever connects listens first and asks then: older signals come after the answer."""
+    bus, journal = RECORDED[name].bus, RECORDED[name].journal
+    expected = sorted(map(known, runs(fold((*bus, *journal)))))
+    for asked in range(len(bus)):
+        for oldest in range(asked + 1):
+            track = fold(bus[oldest:], tracker.see(EMPTY, bus[asked], asked=True))
+            assert sorted(map(known, runs(fold(journal, track)))) == expected, (asked, oldest)
+
+
+def _told_by_then(
+    recording: Recording, mixed: Sequence[Observation], shown: Sequence[Seen]
+) -> Iterable[Told]:
+    """What a daemon reads before it asks: journald was synchronized, so the bus is not ahead."""
+    until = max((recording.journal.index(one) for one in mixed if isinstance(one, Told)), default=0)
+    for number, one in enumerate(recording.journal):
+        if shown and one.invocation == shown[0].invocation:
+            until = max(until, number)
+            break
+    return recording.journal[: until + 1]
+
+
+@settings(deadline=None)
+@given(interleaved(), st.data())
+def test_a_daemon_that_is_killed_at_any_moments_finds_the_same_runs(
+    case: tuple[str, list[Observation]], data: st.DataObject
+) -> None:
+    """It reads the journal again from the start of what the ledger has open, and asks systemd."""
+    name, mixed = case
+    recording = RECORDED[name]
+    track = EMPTY
+    for number, one in enumerate(mixed, 1):
+        track = fold([one], track)
+        if data.draw(st.integers(0, 3)) == 0:
+            track = as_the_ledger_has_it(track)
+            seen_last = [each for each in mixed[:number] if isinstance(each, Seen)][-1:]
+            track = fold(_told_by_then(recording, mixed[:number], seen_last), track)
+            for shown in seen_last:
+                track = tracker.see(track, shown, asked=True)
+    track = fold(recording.journal, track)
+
+    expected = fold((*recording.bus, *recording.journal))
+    assert sorted(map(known, runs(track))) == sorted(map(known, runs(expected)))
+    assert all(run.ended for run in track.runs)
+
+
 @given(interleaved())
 def test_what_was_judged_is_not_judged_again(case: tuple[str, list[Observation]]) -> None:
     """As the engine folds: what carries a judged run's id is old news, unless it outlives it."""
@@ -471,6 +539,84 @@ def test_a_start_limit_of_a_judged_retry_is_no_run_of_its_own() -> None:
     limit = told(What.FAILED, "A", 210, result="start-limit-hit")
     assert not fold([limit], track).runs
     assert fold([replace(limit, invocation=invocation("B"))], track).runs[0].ended
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_start_by_hand_that_hits_the_limit_after_a_retried_run_is_a_run(judged: bool) -> None:
+    """systemd names the last attempt for both: what kept it from the next one, and what kept
+    somebody's own start from being one."""
+    entries = [
+        told(What.STARTING, "A", 100),
+        told(What.FAILED, "A", 110, result="exit-code"),
+        told(What.RESTARTING, "A", 200),
+        told(What.FAILED, "A", 210, result="start-limit-hit"),
+    ]
+    by_hand = told(What.FAILED, "A", 900, result="start-limit-hit")
+    track = fold(entries)
+    if judged:
+        track = track.without(invocation("A"))
+        entries = entries[2:]  # of a run that was judged, these are still heard
+    for again in ([by_hand], [by_hand, *entries, by_hand], [*entries, by_hand, by_hand]):
+        after = fold(again, track)
+        refused_run = after.runs[-1]
+        assert (len(after.runs), refused_run.key) == (2 - judged, f"{BOOT}:limit:900")
+        assert runs(after)[-1].result == "start-limit-hit"
+
+
+def started_and_failed(letter: str, at: int, job_id: str) -> list[Observation]:
+    return [
+        told(What.STARTING, letter, at, job_id=job_id),
+        told(What.FAILED, letter, at + 10, result="exit-code"),
+        told(What.START_FAILED, letter, at + 11, result="failed", job_id=job_id),
+    ]
+
+
+LIMIT = 400_000  # the unit's own result stands, and hides that of the start that was refused
+BY_HAND = [
+    told(What.FAILED, "A", LIMIT, result="exit-code"),
+    told(What.START_FAILED, "A", LIMIT + 1, result="failed", job_id="9"),
+]
+
+
+def test_a_start_that_the_limit_refused_after_a_failure_is_a_run() -> None:
+    once = fold([*started_and_failed("A", 100, "7"), *BY_HAND])
+    assert [(run.key, run.result) for run in runs(once)] == [
+        (invocation("A"), "exit-code"),
+        (f"{BOOT}:9", "start-limit-hit"),
+    ]
+    assert fold([*started_and_failed("A", 100, "7"), *BY_HAND], once) == once
+
+
+def test_a_start_that_the_limit_refused_is_told_from_the_next_attempt_that_it_refused() -> None:
+    failed = started_and_failed("A", 100, "7")
+    retry = [
+        told(What.RESTARTING, "A", 200),
+        told(What.FAILED, "A", 201, result="exit-code"),
+        told(What.START_FAILED, "A", 202, result="failed", job_id="8"),
+    ]
+    track = fold([*failed, *retry])
+    assert [run.key for run in runs(track)] == [invocation("A")]
+    assert track.runs[0].ended
+    # Once judged, what is told again of it is asked about apart; its own end is among that.
+    judged = track.without(invocation("A"))
+    for entry in (failed[2], retry[2]):
+        assert isinstance(entry, Told)
+        judged = tracker.hear_of_refused_start(judged, entry)
+        assert not judged.runs
+    by_hand = BY_HAND[1]
+    for _ in range(2):
+        judged = tracker.hear_of_refused_start(judged, by_hand)
+        assert [run.key for run in runs(judged)] == [f"{BOOT}:9"]
+
+
+def test_a_start_that_the_limit_refused_is_one_run_where_both_entries_say_so() -> None:
+    said = [
+        told(What.STARTING, "A", 100, job_id="7"),
+        told(What.STARTED, "A", 110, job_id="7", message="Finished x.service."),
+        told(What.FAILED, "A", LIMIT, result="start-limit-hit"),
+        told(What.START_FAILED, "A", LIMIT + 1, result="failed", job_id="9"),
+    ]
+    assert [run.key for run in runs(fold(said))] == [invocation("A"), f"{BOOT}:limit:{LIMIT}"]
 
 
 def test_a_start_limit_ends_a_run_that_waits_for_its_next_attempt() -> None:
@@ -597,6 +743,21 @@ def test_a_run_that_failed_before_its_main_process_is_taken_up_with_whom_to_blam
         ]
     )
     assert runs(tracker.resume(EMPTY, runs(failed)[0])) == runs(failed)
+
+
+def test_a_resumed_run_knows_all_of_its_attempts() -> None:
+    """An entry about one between the first and the last begins no run."""
+    heard = fold([told(What.STARTING), told(What.RESTARTING, mono=150)])
+    heard = fold([told(What.STARTING, "B", 160), told(What.RESTARTING, "B", 170)], heard)
+    heard = fold([told(What.STARTING, "C", 180)], heard)
+    (run,) = runs(heard)
+    assert run.attempts == 3
+    resumed = tracker.resume(EMPTY, run, [invocation(letter) for letter in "ABC"])
+    assert runs(resumed) == [run]
+    ended = [told(What.FAILED, "B", 165, result="exit-code"), told(What.ENDED_WELL, "C", 190)]
+    assert [(one.result, one.finished) for one in runs(fold(ended, resumed))] == [
+        ("success", wall(190))
+    ]
 
 
 def test_a_runs_identity_is_its_first_invocation_id() -> None:

@@ -159,14 +159,14 @@ class Daemon:
         """A stretch of the past, once what the last one held is judged."""
         if self.engine.waits():
             return
-        was = self.engine.catching_up
         with self.guard.at(PAST):
             if next(self._past, self) is self:
                 return
-        if was and not self.engine.catching_up and self.engine.gap:
+        if self.engine.gap and not self.engine.catching_up:
+            gap, self.engine.gap = self.engine.gap, ""  # said once
             effects.log(
                 4,
-                f"the journal does not reach back to where it was last read: {self.engine.gap}; "
+                f"the journal does not reach back to where it was last read: {gap}; "
                 "going on with what it still holds",
                 messages.WITNESS_GAP,
                 OUTCOMED_REASON="cursor",

@@ -113,6 +113,7 @@ class Watched:
     track: Track
     standing: alerts.Standing = field(default_factory=alerts.Standing)
     last_judged: InvocationId | None = None
+    is_doubtful: bool = False  # what was under way when we ended may be over
     last_finished: int = 0  # Usec, the newest end of a run that was judged
     wished: bool = False  # systemd works on a job of it that has not become a run
     since: Usec | None = None  # look for refused starts from here
@@ -405,6 +406,9 @@ class Engine:
         self.catching_up = False
         for watched in self.jobs.values():
             watched.track = tracker.lose(watched.track, self.boot)
+            if any(not (run.ended or run.last.seen_on_bus) for run in watched.track.runs):
+                watched.is_doubtful, watched.since = True, watched.since or now
+                self.examine(watched)
             if any(self._is_over(run) for run in watched.track.runs):
                 self.behind.add(watched.job.name)
             else:
@@ -640,6 +644,7 @@ class Engine:
                 fault = yield from self._synchronize("")
             if run is None or _needs_words(run) or (newest and self._is_past(run)):
                 self._hear_recent(watched)
+                self._lose_sight(watched)
                 run = self._next_ended(watched)
             if run is not None:
                 yield from self._judge(watched, run, fault)
@@ -668,6 +673,20 @@ class Engine:
         with contextlib.suppress(JournalError), self.guard.at(what):
             for told in self._journal().told_since(begin, unit):
                 self.hear(watched, told)
+
+    def _lose_sight(self, watched: Watched) -> None:
+        """What the ledger has under way may be over by systemd's word, and its end nowhere."""
+        if not watched.is_doubtful:
+            return
+        watched.is_doubtful = False
+        try:
+            seen = self.calls.look(watched.job.unit, self.boot)
+        except BusError:
+            return  # not loadable; or the bus is gone, and all of this is done again
+        for run in watched.track.runs:
+            known = any(one.invocation == seen.invocation for one in run.attempts)
+            if not run.ended and not (known and seen.invocation):
+                watched.track = tracker.lose_sight(watched.track, run)
 
     def _journal(self) -> journal.Journal:
         self._journal_used = time.monotonic()

@@ -507,6 +507,11 @@ def lose(track: Track, boot: BootId) -> Track:
     return replace(track, runs=runs)
 
 
+def lose_sight(track: Track, run: Open) -> Track:
+    """It is over, and nobody has seen how: the journal has lost its end."""
+    return _store(track, _put(run, replace(_lost(run.last), result="unseen")))
+
+
 def _lost(attempt: Attempt) -> Attempt:
     # It is over, and nobody knows since when.
     return replace(attempt, ended=Usec(0), ended_mono=None, result="lost", restarting=False)
@@ -516,6 +521,7 @@ def as_run(track: Track, open_run: Open) -> Run:
     """What the ledger keeps of it. The result is the last attempt's, the start the first's."""
     first, last = open_run.attempts[0], open_run.last
     code, status, command = _who_failed(last)
+    has_end = open_run.ended and last.result not in ("lost", "unseen")
     return Run(
         id=run_id(track.job, open_run.key),
         job=track.job,
@@ -528,8 +534,8 @@ def as_run(track: Track, open_run: Open) -> Run:
         trigger=open_run.trigger,
         slot=open_run.slot,
         started=first.started,
-        finished=last.ended if open_run.ended and last.result != "lost" else None,
-        duration=_duration(first, last) if open_run.ended and last.result != "lost" else None,
+        finished=last.ended if has_end else None,
+        duration=_duration(first, last) if has_end else None,
         result=last.result if open_run.ended else None,
         exit_code=code,
         exit_status=status,

@@ -50,6 +50,8 @@ def is_skip(run: Run) -> bool:
 def result_finding(run: Run) -> Finding:
     """systemd's own verdict, as the first finding of every run."""
     held = Held.HELD if run.result == "success" else Held.BROKEN
+    if run.result == "unseen":
+        held = Held.UNKNOWN
     evidence: dict[str, model.Value] = {"result": run.result}
     if run.exit_status is not None:
         evidence["exit_status"] = run.exit_status
@@ -70,6 +72,8 @@ def weigh(
     shutdown told it to end."""
     if is_skip(run):
         return Weighed(Verdict.SKIPPED, run.result or "condition", _result_sentence(run))
+    if run.result == "unseen":
+        return Weighed(Verdict.UNKNOWN, "journal", _SENTENCES["unseen"])
     if run.result == "lost":
         return Weighed(Verdict.INTERRUPTED, "lost", "the host went down while it ran")
     weighed = _weigh(job, run, findings, already, unheard)
@@ -216,6 +220,7 @@ _SENTENCES = {
     "condition": "a condition of its unit does not hold",
     "exec-condition": "its ExecCondition= said no",
     "lost": "the host went down while it ran",
+    "unseen": "nobody saw its end, and the journal has lost it",
 }
 
 

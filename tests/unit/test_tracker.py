@@ -498,6 +498,14 @@ def test_a_slot_is_bound_once_and_stale_details_bind_nothing() -> None:
     assert (runs(by_hand)[1].trigger, runs(by_hand)[1].slot) == ("none", None)
 
 
+def test_a_run_whose_end_nobody_saw_is_over_and_has_no_end() -> None:
+    track = fold([seen("A")])
+    (run,) = tracker.lose_sight(track, track.runs[0]).runs
+    assert run.ended
+    shown = tracker.as_run(track, run)
+    assert (shown.result, shown.finished, shown.duration) == ("unseen", None, None)
+
+
 def test_what_started_a_run_may_be_found_out_later() -> None:
     first = fold([seen("A", trigger=tracker.UNKNOWN, trigger_at=90)])
     (run,) = first.runs

@@ -350,3 +350,11 @@ def test_what_did_not_happen_is_told_in_words() -> None:
     assert verdicts.overdue(hour, "default", []).endswith("it has reached no step")
     assert verdicts.stale(hour, "default", ever=True) == "no good run within 1 h (default)"
     assert verdicts.stale(hour, "default", ever=False) == "not one good run within 1 h (default)"
+
+
+def test_a_run_whose_end_nobody_saw_is_unknown() -> None:
+    unseen = run(result="unseen", code=None, status=None)
+    weighed = verdicts.weigh(PLAIN, unseen, (), already=False)
+    assert (weighed.verdict, weighed.reason) == (Verdict.UNKNOWN, "journal")
+    assert weighed.summary == "nobody saw its end, and the journal has lost it"
+    assert verdicts.result_finding(unseen).state is Held.UNKNOWN

@@ -1,7 +1,7 @@
 # Targets for people; the work is done in tests/nodes. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help test check demo deb bench fuzz node host clean clean-cache
+.PHONY: help test check demo deb bench fuzz campaign node host clean clean-cache
 
 PYTHON ?= python3
 VENV := build/venv
@@ -38,6 +38,11 @@ FUZZ_SEED ?= 0
 
 fuzz: host $(VENV)/.ready ## a million odd inputs for all that is parsed; FUZZ_INPUTS=, FUZZ_SEED= (root)
 	@$(VENV_PYTHON) -m tests.fuzz --on-node --inputs=$(FUZZ_INPUTS) --seed=$(FUZZ_SEED)
+
+CAMPAIGN ?=
+
+campaign: host $(VENV)/.ready ## 330 kills and 30 power cuts, and then all is counted; CAMPAIGN="--seed=" (root)
+	@$(VENV_PYTHON) -m tests.campaign $(CAMPAIGN)
 
 node: host ## a shell on a fresh node with the package installed (root)
 	@$(PYTHON) -m tests.nodes shell

@@ -14,6 +14,7 @@ need() {
 need mmdebstrap mmdebstrap
 need systemd-nspawn systemd-container
 need nsenter util-linux
+need losetup mount
 need qemu-system-x86_64 qemu-system-x86
 need qemu-img qemu-utils
 need mkfs.ext4 e2fsprogs

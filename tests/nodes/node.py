@@ -18,6 +18,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -32,6 +33,7 @@ from tests.nodes.words import (
     as_bytes,
     as_text,
     plain_environment,
+    wait_for,
     words,
 )
 
@@ -44,14 +46,26 @@ POWEROFF = signal.SIGRTMIN + 4
 # node.
 UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
-# Arguments: overlay options, mount point, cgroup, the command.
+# Arguments: overlay options, mount point, cgroup, disks (where, image, where, image, ...), --, the
+# command.
 LAUNCH = """
 set -e
 echo $$ > "$3/cgroup.procs"
 mount -t overlay overlay -o "$1" "$2"
+root=$2
 shift 3
+while [ "$1" != -- ]; do
+    mkdir -p "$root$1"
+    mount -o loop "$2" "$root$1"
+    shift 2
+done
+shift
 exec "$@"
 """
+
+DISK_SIZE = 1 << 30  # sparse
+EXT4_IOC_SHUTDOWN = 0x8004587D
+NO_LOG_FLUSH = 2  # what ext4's journal has not been given is lost, as in a power cut
 
 
 class Node(Words):
@@ -59,7 +73,8 @@ class Node(Words):
 
     `root` is a layer of `tests.nodes.root`; `deb` is installed before the boot, from a cached
     layer. `binds` shows directories of the host on the node, read-only. `durable` gives fsync its
-    meaning, and its price, back. `boot=False` leaves it off:
+    meaning, and its price, back. `disks` are directories of the node on file systems of their own,
+    which lose what was not synced when their power is cut. `boot=False` leaves it off:
     commands then run in a chroot, until `start()`.
     """
 
@@ -71,6 +86,7 @@ class Node(Words):
         name: str | None = None,
         binds: Mapping[Path, str] | None = None,
         durable: bool = False,
+        disks: Sequence[str] = (),
         boot: bool = True,
     ) -> None:
         self.name = name or f"node-{secrets.token_hex(4)}"
@@ -78,6 +94,7 @@ class Node(Words):
         self._deb = deb
         self._binds = dict(binds or {})
         self._durable = durable
+        self._disks = tuple(disks)
         self._boot = boot
         self._resources = contextlib.ExitStack()
         self._receivers: dict[int, Receiver] = {}
@@ -92,6 +109,8 @@ class Node(Words):
             self._upper.mkdir()
             undo.callback(self._kill)
             self._write_identity()
+            for path in self._disks:
+                _make_disk(self._image_of(path))
             if self._boot:
                 self.start()
             self._resources = undo.pop_all()
@@ -125,6 +144,8 @@ class Node(Words):
                     [
                         *["setpriv", "--pdeathsig", "KILL", *UNSHARE],
                         *["sh", "-c", LAUNCH, "sh", options, str(merged), str(self._cgroup)],
+                        *[word for path in self._disks for word in (path, self._image_of(path))],
+                        "--",
                         *self._nspawn_command(merged),
                     ],
                     env={
@@ -165,6 +186,23 @@ class Node(Words):
         """
         assert self._nspawn is not None, f"{self.name} is off"
         self._kill()
+
+    def power_cut(self) -> None:
+        """Stop everything, and of its `disks` what was not synced is lost.
+
+        The file systems are shut first: whatever still runs for a moment can write no more. Of the
+        other files everything that was written is kept.
+        """
+        for path in self._disks:
+            directory = os.open(self.path(path), os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.ioctl(directory, EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH.to_bytes(4, sys.byteorder))
+            finally:
+                os.close(directory)
+        self.crash()
+        # A second mount of the same file beside the old one would spoil it.
+        images = [self._image_of(path) for path in self._disks]
+        wait_for(lambda: not any(map(_loops, images)), 30, "the kernel to let go of the disks")
 
     @property
     def leader(self) -> int:
@@ -288,6 +326,9 @@ class Node(Words):
             *(f"--bind-ro={host}:{node}" for host, node in self._binds.items()),
         ]
 
+    def _image_of(self, path: str) -> str:
+        return str(self.directory / f"{path.strip('/').replace('/', '-')}.img")
+
     def _write_identity(self) -> None:
         """Each node is a machine of its own, and not one on its first boot."""
         etc = self._upper / "etc"
@@ -354,6 +395,17 @@ class Node(Words):
             nspawn.kill()
             raise
         _remove_cgroup(self._cgroup)
+
+
+def _make_disk(image: str) -> None:
+    with open(image, "wb") as file:
+        file.truncate(DISK_SIZE)
+    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+
+
+def _loops(image: str) -> str:
+    listed = subprocess.run(["losetup", "--associated", image], capture_output=True, check=True)
+    return listed.stdout.decode()
 
 
 @contextlib.contextmanager

@@ -61,6 +61,12 @@ def pytest_on_node(name: str, *arguments: str) -> Counts:
     return _counted(report, code)
 
 
+def campaign() -> Counts:
+    """Kills and power cuts, a few of them; all of them are `make campaign`."""
+    code = _run([sys.executable, "-m", "tests.campaign", "--short"])
+    return Counts(passed=1) if code == 0 else Counts(failed=1)
+
+
 def _run(argv: Sequence[str]) -> int:
     try:
         return subprocess.run(
@@ -120,6 +126,7 @@ def main() -> int:
         "scenarios on booted nodes": lambda: pytest_on_host(
             "scenarios", "-n", workers, *existing("tests/scenarios")
         ),
+        "kills and power cuts": campaign,
         "the package on booted nodes": lambda: pytest_on_host(
             "package", "-n", workers, *existing("tests/package")
         ),

@@ -56,13 +56,19 @@ def history(site: Site, name: str) -> list[dict[str, Any]]:
 
 def judged(site: Site, name: str, words: Sequence[str], timeout: float = 30) -> None:
     """Every run has one verdict, in the order in which they ran, and it is the right one."""
+    on_record(site, name, words, timeout)
+    expected = [VERDICTS[word] for word in words]
+    said = {entry["OUTCOMED_VERDICT_SEQ"]: entry for entry in site.verdicts(name)}
+    assert [said[seq]["OUTCOMED_VERDICT"] for seq in sorted(said, key=int)] == expected
+
+
+def on_record(site: Site, name: str, words: Sequence[str], timeout: float = 30) -> None:
+    """The same by the ledger alone: the journal has lost what it had of the first ones."""
     expected = [VERDICTS[word] for word in words]
     site.node.wait_for(
         lambda: len(history(site, name)) >= len(expected), timeout, f"{len(expected)} verdicts"
     )
     assert [run["verdict"] for run in history(site, name)] == expected
-    said = {entry["OUTCOMED_VERDICT_SEQ"]: entry for entry in site.verdicts(name)}
-    assert [said[seq]["OUTCOMED_VERDICT"] for seq in sorted(said, key=int)] == expected
 
 
 def told(site: Site, name: str) -> list[tuple[str, str]]:
@@ -155,6 +161,7 @@ def test_what_is_bad_after_a_downtime_is_told_as_ever(site: Site) -> None:
 
 
 HOOK = "[Unit]\nOnFailure=outcomed-alert@%n.service\n"
+STARTING = "MESSAGE_ID=7d4958e842da4a758f6c1cdc7b36dcc5"
 FINISHED = "MESSAGE_ID=39f53479d3a045ac8e11786248231fbf"
 
 
@@ -209,9 +216,183 @@ def test_killed_while_it_catches_up_it_loses_and_repeats_nothing(own_site: Site)
     assert [one["job"] for one in data["jobs"] if one["again"]] == [names[0]]
 
 
+# --- what happens meanwhile, and loses nothing -----------------------------------------------
+
+HARMLESS = {
+    "journald": "systemctl restart systemd-journald",
+    "dbus": "systemctl restart dbus",
+    "reexec": "systemctl daemon-reexec",
+    "rotate": "journalctl --sync; journalctl --rotate; journalctl --vacuum-size=1G",
+}
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_a_downtime_with_a_restart_in_it_loses_no_verdict(site: Site, what: str) -> None:
+    name = f"down-{what}"
+    jobs(site, name)
+    site.node.systemctl("stop", "outcomed.service")
+    start(site, name, "good", "lie", "fail")
+    site.node.run(HARMLESS[what])
+    start(site, name, "good", "fail", "lie")
+    site.node.systemctl("start", "outcomed.service")
+    judged(site, name, ["good", "lie", "fail", "good", "fail", "lie"])
+    assert [state for state, _ in told(site, name)] == ["firing"]
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_a_living_daemon_loses_no_verdict_by_it_either(site: Site, what: str) -> None:
+    """Without a pause: runs are over before, while and after it happens."""
+    name = f"live-{what}"
+    jobs(site, name)
+    site.node.run(f"echo fail > /srv/{name}.word; systemctl start --no-block {name}", check=False)
+    site.node.run(f"{HARMLESS[what]} & systemctl start --wait {name}; wait", check=False)
+    start(site, name, "good", "lie", "good", "fail")
+    starts = site.node.journal(STARTING, f"UNIT={name}.service", "_PID=1")
+    ids = [one["INVOCATION_ID"] for one in starts]
+    site.node.wait_for(lambda: len(history(site, name)) >= len(ids), 30, "all verdicts")
+    shown = history(site, name)
+    assert [run["run"] for run in shown] == ids
+    assert [run["verdict"] for run in shown[-4:]] == [
+        *("verified", "silent-failure", "verified", "failed"),
+    ]
+    assert {run["verdict"] for run in shown[:-4]} == {"failed"}
+
+
+# --- what is lost, and is never good ---------------------------------------------------------
+
+
+def open_run(site: Site, name: str) -> None:
+    """A run that has begun, which the ledger knows; it lies when something is written to it."""
+    site.node.run(["mkfifo", f"/srv/{name}.word"])
+    jobs(site, name)
+    site.node.systemctl("start", "--no-block", f"{name}.service")
+    site.node.wait_for(lambda: site.state(name)["under_way"], what="a run under way")
+
+
+def ends(site: Site, name: str, word: str) -> None:
+    site.node.run(
+        f"echo {word} > /srv/{name}.word; rm /srv/{name}.word;"
+        f" while systemctl --quiet is-active {name} ||"
+        f" [ $(systemctl show -P ActiveState {name}) = activating ]; do :; done"
+    )
+
+
+def gaps(site: Site, reason: str) -> list[str]:
+    lines = site.node.journal("_SYSTEMD_UNIT=outcomed.service", f"OUTCOMED_REASON={reason}")
+    return [line["MESSAGE"] for line in lines]
+
+
+VACUUM = "journalctl --sync; journalctl --rotate; journalctl --vacuum-files=1"
+
+
+DAMAGE = """
+for file in /*/log/journal/*/system.journal; do
+    size=$(stat -c %s "$file")
+    dd if=/dev/zero of="$file" bs=4096 seek=1 count=$((size / 4096)) conv=notrunc 2>/dev/null
+done
+"""
+
+
+def test_file_of_the_journal_that_was_damaged_meanwhile_proves_nothing_good(
+    own_site: Site,
+) -> None:
+    site = own_site
+    jobs(site, "damaged")
+    open_run(site, "half")
+    live(site, "damaged", "good")
+    site.node.systemctl("stop", "outcomed.service")
+    ends(site, "half", "lie")
+    start(site, "damaged", "lie", "lie")
+    site.node.run(f"journalctl --sync; {DAMAGE} systemctl restart systemd-journald")
+    start(site, "damaged", "fail", "good")
+    before = site.state("half")
+    site.node.systemctl("start", "outcomed.service")
+    assert site.judged("half", before)["verdict"] in ("unknown", "silent-failure")
+    site.node.wait_for(
+        lambda: history(site, "damaged")[-1]["verdict"] == "verified", 20, "the last"
+    )
+    verdicts = [run["verdict"] for run in history(site, "damaged")]
+    # What is left of the file may or may not show the two that lied; good they never are.
+    assert verdicts[0] == "verified"
+    assert verdicts[-2:] == ["failed", "verified"]
+    assert set(verdicts[1:-2]) <= {"silent-failure", "unknown"}
+
+
+def test_the_first_start_on_a_node_judges_no_history(own_site: Site) -> None:
+    """Also where its ledger was moved aside: what was before is nobody's business."""
+    site = own_site
+    jobs(site, "history")
+    site.node.systemctl("stop", "outcomed.service")
+    start(site, "history", "fail", "lie", "good", "fail")
+    site.node.run("mkdir /srv/old; mv /var/lib/outcomed/ledger.db* /srv/old")
+    site.node.systemctl("start", "outcomed.service")
+    live(site, "history", "good")
+    judged(site, "history", ["good"])
+    assert site.messages("history") == []
+    assert meanwhile(site) == []
+
+
 @pytest.fixture(autouse=True)
 def on_its_feet(request: pytest.FixtureRequest) -> None:
     """A test that failed halfway may have left it stopped."""
     if "site" in request.fixturenames:
         site: Site = request.getfixturevalue("site")
         site.node.systemctl("start", "outcomed.service")
+
+
+def test_journal_that_was_vacuumed_meanwhile_proves_nothing_good(own_site: Site) -> None:
+    """The run that the ledger knows is unknown; those that left no trace are in no history; those
+    after it are judged as ever. And the cursor that points at nothing is noticed."""
+    site = own_site
+    jobs(site, "vacuumed")
+    open_run(site, "half")
+    live(site, "vacuumed", "good")
+    site.node.systemctl("stop", "outcomed.service")
+    ends(site, "half", "lie")
+    start(site, "vacuumed", "lie", "fail", "good")
+    site.node.run(VACUUM)
+    assert not site.node.journal(STARTING, "UNIT=vacuumed.service")
+    before = site.state("half")
+    start(site, "vacuumed", "fail", "good", "lie")
+    site.node.systemctl("start", "outcomed.service")
+    on_record(site, "vacuumed", ["good", "fail", "good", "lie"])
+    state = site.judged("half", before)
+    assert state["verdict"] == "unknown"
+    assert state["run"] == before["under_way"]
+    (said,) = gaps(site, "cursor")
+    assert "going on with what it still holds" in said
+    assert [state for state, _ in told(site, "vacuumed")] == ["firing"]
+    assert told(site, "half") == []
+    (data,) = meanwhile(site)
+    assert [(one["job"], one["bad"]) for one in data["jobs"]] == [("vacuumed", {"failed": 1})]
+
+    # By time as well as by size or number.
+    site.node.systemctl("stop", "outcomed.service")
+    start(site, "vacuumed", "lie")
+    site.node.run("journalctl --sync; journalctl --rotate; journalctl --vacuum-time=1us")
+    start(site, "vacuumed", "good")
+    site.node.systemctl("start", "outcomed.service")
+    on_record(site, "vacuumed", ["good", "fail", "good", "lie", "good"])
+    assert len(gaps(site, "cursor")) == 1  # the first one's line went with the journal
+
+
+def test_journal_in_memory_is_gone_after_a_crash_and_the_ledger_is_not(own_site: Site) -> None:
+    site = own_site
+    site.node.write("/etc/systemd/journald.conf.d/50.conf", "[Journal]\nStorage=volatile\n")
+    site.node.run("systemctl restart systemd-journald; rm -rf /var/log/journal")
+    jobs(site, "volatile")
+    open_run(site, "half")
+    for word in ("good", "fail"):
+        live(site, "volatile", word)
+    site.node.systemctl("stop", "outcomed.service")
+    start(site, "volatile", "lie", "good")
+    site.node.crash()
+    site.node.start()
+    site.node.wait_for(lambda: site.state("half")["verdict"], 20, "a verdict on what ran")
+    site.say("half", site.state("half"), "interrupted", "lost")
+    assert len(gaps(site, "cursor")) == 1
+    on_record(site, "volatile", ["good", "fail"])
+    live(site, "volatile", "good")
+    on_record(site, "volatile", ["good", "fail", "good"])
+    assert [state for state, _ in told(site, "volatile")] == ["firing", "resolved"]
+    assert [state for state, _ in told(site, "half")] == ["firing"]

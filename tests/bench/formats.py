@@ -15,7 +15,7 @@ def measure(deb: Path, sizes: Sizes, results: Results) -> None:
     with Node("full", deb=deb, binds={CHECKOUT: SOURCE}) as node:
         script = f"{SOURCE}/tests/bench/on_node/formats.py"
         command = ["python3", script, f"{SOURCE}/src", str(sizes.artifact)]
-        found = json.loads(node.run(command).stdout)
+        found = json.loads(node.run(command, timeout=1800).stdout)
     for name, seen in found.items():
         results.figures(
             "formats",

@@ -343,7 +343,8 @@ def test_slots_while_the_daemon_was_down_are_answered_by_the_runs_that_there_wer
     site.node.systemctl("start", "outcomed.service")
     before = len(history(site, "away"))
     site.node.wait_for(lambda: len(history(site, "away")) > before + 1, PATIENCE, "later runs")
-    assert slots(site, "away") == []
+    # The job's file was there before its timer was started: that slot was nobody's promise.
+    assert {slot["reason"] for slot in slots(site, "away")} <= {"schedule-changed"}
     runs = history(site, "away")
     assert {run["trigger"] for run in runs} == {"away.timer"}
     moments = sorted(run["slot"] for run in runs)

@@ -75,6 +75,10 @@ def test_run_that_nobody_saw_begin_answers_the_slot_by_its_time() -> None:
     assert settled.slots == (Slot(TIMER, T0, "ran", run=run(SECOND).run, is_inferred=True),)
 
 
+def test_slot_is_known_by_its_timer_and_its_time() -> None:
+    assert Slot(TIMER, T0, "missed").key == f"slot:backup.timer:{T0}"
+
+
 def test_run_by_hand_answers_nothing() -> None:
     settled = settle(promise(), around(LATEST + 1, runs=(run(SECOND, may_be=False),)))
     assert ends(settled) == [(0, "missed", "no-run")]

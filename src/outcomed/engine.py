@@ -320,9 +320,7 @@ class Engine:
         """One of PID 1's entries about the job's unit."""
         is_later = False
         if self._is_old_news(watched, told.invocation) and not tracker.outlives_its_run(told):
-            is_later = told.what is What.START_FAILED and (
-                told.at > watched.last_finished + SECOND or told.invocation == watched.track.retried
-            )
+            is_later = told.what is What.START_FAILED and self._is_of_a_later_start(watched, told)
             if not is_later:
                 return
         before = watched.track
@@ -341,6 +339,22 @@ class Engine:
         for run in after.runs:
             if run.key not in known:
                 self._record(watched, run, None)
+
+    def _is_of_a_later_start(self, watched: Watched, told: Told) -> bool:
+        """A start that the start limit refuses is said of the run before it, under that one's id:
+        what is said of itself is said at its end."""
+        assert told.invocation is not None
+        if told.invocation == watched.track.retried:
+            return True
+        ended = self._end_of(watched, told.invocation)
+        return ended is not None and told.at > ended + SECOND
+
+    def _end_of(self, watched: Watched, invocation: InvocationId) -> Usec | None:
+        """When a run that was judged ended, if that is known."""
+        for one in self.turn.judgements:
+            if invocation in (one.run.invocation, one.run.last_invocation):
+                return one.run.finished
+        return self.ledger.end_of(watched.job.name, invocation)
 
     def _record(self, watched: Watched, run: Open, before: Open | None) -> None:
         """A start is recorded as durably as an end."""

@@ -605,6 +605,18 @@ class Ledger:
         return row is not None
 
     @_undamaged()
+    def end_of(self, job: JobName, invocation: InvocationId) -> Usec | None:
+        """When the run of this invocation ended; None where that is not known."""
+        row = self._db.execute(
+            "SELECT body FROM attempt JOIN run ON run.n = attempt.run"
+            " WHERE invocation = ? AND attempt.job = ?",
+            (bytes.fromhex(invocation), self._jobs.get(job, -1)),
+        ).fetchone()
+        if row is None:
+            return None
+        return _unpack_run(row[0], job, self._samples.get(job)).finished
+
+    @_undamaged()
     def verdicts_on(self, run: RunId) -> list[Stored]:
         """Every verdict that was reached on this run, in order: the last one stands."""
         return _stored(self._db, "WHERE run.id = ? ORDER BY seq", (bytes.fromhex(run),))

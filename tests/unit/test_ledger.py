@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from outcomed import ledger
 from outcomed.alerts import Standing
 from outcomed.errors import LedgerError
-from outcomed.ledger import Body, Ledger, Progress, Reader, Turn
+from outcomed.ledger import Body, Bound, Ledger, Progress, Reader, Turn
 from outcomed.model import (
     BootId,
     Completeness,
@@ -32,12 +32,15 @@ from outcomed.model import (
     JobName,
     Judgement,
     Run,
+    RunId,
     UnitName,
     Usec,
     Verdict,
     fingerprint,
     run_id,
 )
+from outcomed.slots import Promise, Slot
+from outcomed.timers import Timer
 
 SOURCES = str(Path(ledger.__file__).parents[1])
 START = 1_790_000_000_000_000
@@ -828,3 +831,60 @@ def test_the_attempts_of_a_run_come_back_in_their_order(path: Path) -> None:
         book.commit(turn)
         assert book.attempts(run.id) == ids
         assert book.attempts(turn.judgements[0].run.id) == []
+
+
+def test_the_end_of_a_run_is_known_by_its_invocation(path: Path) -> None:
+    turn = whole_turn()
+    (judged,) = turn.judgements
+    (under_way,) = turn.runs.values()
+    ended, open_one = InvocationId("5" * 32), InvocationId("6" * 32)
+    turn.attempts = [
+        (judged.run.job, judged.run.id, ended, 1),
+        (under_way.job, under_way.id, open_one, 1),
+    ]
+    with Ledger(path) as book:
+        book.commit(turn)
+        assert book.end_of(judged.run.job, ended) == judged.run.finished is not None
+        assert book.end_of(under_way.job, open_one) is None
+        assert book.end_of(judged.run.job, InvocationId("7" * 32)) is None
+
+
+def test_what_timers_promise_and_what_came_of_it_comes_back(path: Path) -> None:
+    timer = Timer(UnitName("backup.timer"), UnitName("backup.service"), calendar=("daily",))
+    promise = Promise(timer, at=Usec(START + 9), settled=Usec(START))
+    turn = whole_turn()
+    (judged,) = turn.judgements
+    job, run_of_it = judged.run.job, judged.run.id
+    slots = [
+        Slot(timer.unit, Usec(START + at), state, "why", run_of_it)
+        for at, state in ((1, "skipped"), (2, "missed"))
+    ]
+    turn.promises = {job: (promise,)}
+    turn.slots = [(job, slot) for slot in slots]
+    with Ledger(path) as book:
+        book.commit(turn)
+        bound = Bound(run_of_it, "backup.timer", Usec(START + 3), is_inferred=True)
+        late = replace(slots[1], state="late")
+        book.commit(Turn(slots=[(job, late)], bound=[bound, replace(bound, run=RunId("0" * 32))]))
+        (found,) = book.runs_since(job, Usec(0))
+        assert (found.trigger, found.slot, found.is_inferred) == ("backup.timer", START + 3, True)
+        assert found == replace(
+            judged.run, trigger="backup.timer", slot=Usec(START + 3), is_inferred=True
+        )
+    with Reader(path) as reader:
+        (row,) = [row for row in reader.jobs() if row.name == job]
+        assert row.promises == (promise,)
+        assert row.good == judged.at
+        assert reader.slots(job, Usec(0), 9) == [late, slots[0]]
+        assert reader.slots(job, Usec(START + 2), 9) == [late]
+
+
+def test_a_run_that_is_overdue_stays_under_way_until_its_end_is_judged(path: Path) -> None:
+    under_way = run(ended=False)
+    overdue = replace(judgement(), run=under_way, verdict=Verdict.OVERDUE)
+    with Ledger(path) as book:
+        book.commit(Turn(judgements=[overdue]))
+        assert [one.id for one in book.open_runs()] == [under_way.id]
+        book.commit(Turn(judgements=[replace(overdue, verdict=Verdict.VERIFIED)]))
+        assert book.open_runs() == []
+        assert len(book.verdicts_on(under_way.id)) == 2

@@ -251,7 +251,10 @@ def test_a_living_daemon_loses_no_verdict_by_it_either(site: Site, what: str) ->
     ids = [one["INVOCATION_ID"] for one in starts]
     site.node.wait_for(lambda: len(history(site, name)) >= len(ids), 30, "all verdicts")
     shown = history(site, name)
-    assert [run["run"] for run in shown] == ids
+    # journald, started again, may have lost a word of PID 1's; the bus said it as well.
+    known = [run["run"] for run in shown]
+    assert [run for run in known if run in ids] == ids
+    assert len(set(known)) == len(known)
     assert [run["verdict"] for run in shown[-4:]] == [
         *("verified", "silent-failure", "verified", "failed"),
     ]

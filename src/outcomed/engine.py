@@ -924,6 +924,7 @@ class Engine:
             return said, Completeness("the run never began")
         if run.started is None or begin is None:
             return said, Completeness("when the run began is not known")
+        was_full = said.was_full(run.started)
         source = self._journal()
         namespace = settings.namespace if settings is not None else ""
         if namespace:
@@ -946,6 +947,8 @@ class Engine:
             if said.dropped:
                 fault = fault or f"journald dropped {said.dropped} messages of this run"
             if listening.reads_output(watched.job):
+                if was_full:
+                    fault = fault or "journald's rate limit was reached before it began"
                 fault = fault or self._incomplete(said, settings)
                 fault = fault or self._lost(source, said, run.started, namespace, words=words)
         except JournalError as error:

@@ -104,6 +104,16 @@ class Output:
         if number + 1 >= self.limit.burst:
             self.limit_reached = True
 
+    def was_full(self, began: Usec) -> bool:
+        """Whether the limit was reached before the run: of all that it said, no line may be left to
+        be counted."""
+        if self.limit is None or self.limit.is_off:
+            return False
+        return any(
+            number >= self.limit.burst and began - begin <= self.limit.interval
+            for begin, number in self.windows.values()
+        )
+
     def line(self, message: bytes, *, streamed: bool = True) -> None:
         """Take one of the run's own lines; what was printed was `streamed` to journald."""
         self.lines += 1

@@ -31,6 +31,11 @@ def jobs(site: Site, *names: str, service: str = "", top: str = "") -> None:
     site.reload()
 
 
+def up(site: Site) -> None:
+    """However often it was started before."""
+    site.node.run("systemctl reset-failed outcomed.service; systemctl start outcomed.service")
+
+
 def start(site: Site, name: str, *words: str) -> None:
     """So many runs, each ended when the next begins."""
     for word in words:
@@ -97,7 +102,7 @@ def test_what_went_wrong_and_recovered_meanwhile_is_one_message(own_site: Site) 
     for name in names:
         start(site, name, "lie", "good", "fail", "fail", "good")
     start(site, "calm", "good", "good")
-    site.node.systemctl("start", "outcomed.service")
+    up(site)
     for name in names:
         judged(site, name, ["lie", "good", "fail", "fail", "good"])
     judged(site, "calm", ["good", "good"])
@@ -138,7 +143,7 @@ def test_what_is_bad_after_a_downtime_is_told_as_ever(site: Site) -> None:
     drop_in = "/etc/systemd/system/is-held.service.d/skip.conf"
     site.node.write(drop_in, "[Unit]\nConditionPathExists=/srv/nowhere\n")
     site.node.run("systemctl daemon-reload; systemctl start is-held")
-    site.node.systemctl("start", "outcomed.service")
+    up(site)
     judged(site, "is-new", ["good", "lie", "fail"])
     site.receiver.wait_for(6, 20)
     assert told(site, "told-before") == [("firing", before), ("resolved", before)]
@@ -177,7 +182,7 @@ def test_what_the_hook_has_told_is_told_to_be_over(site: Site) -> None:
         )
     start(site, "hooked", "good")
     ((_, alert),) = told(site, "hooked")
-    site.node.systemctl("start", "outcomed.service")
+    up(site)
     judged(site, "hooked", ["fail", "fail", "good", "fail", "good"])
     site.node.wait_for(lambda: len(told(site, "hooked")) == 2, 20, "the end of what was told")
     assert told(site, "hooked") == [("firing", alert), ("resolved", alert)]
@@ -234,7 +239,7 @@ def test_a_downtime_with_a_restart_in_it_loses_no_verdict(site: Site, what: str)
     start(site, name, "good", "lie", "fail")
     site.node.run(HARMLESS[what])
     start(site, name, "good", "fail", "lie")
-    site.node.systemctl("start", "outcomed.service")
+    up(site)
     judged(site, name, ["good", "lie", "fail", "good", "fail", "lie"])
     assert [state for state, _ in told(site, name)] == ["firing"]
 
@@ -309,7 +314,7 @@ def test_file_of_the_journal_that_was_damaged_meanwhile_proves_nothing_good(
     site.node.run(f"journalctl --sync; {DAMAGE} systemctl restart systemd-journald")
     start(site, "damaged", "fail", "good")
     before = site.state("half")
-    site.node.systemctl("start", "outcomed.service")
+    up(site)
     assert site.judged("half", before)["verdict"] in ("unknown", "silent-failure")
     site.node.wait_for(
         lambda: history(site, "damaged")[-1]["verdict"] == "verified", 20, "the last"
@@ -328,7 +333,7 @@ def test_the_first_start_on_a_node_judges_no_history(own_site: Site) -> None:
     site.node.systemctl("stop", "outcomed.service")
     start(site, "history", "fail", "lie", "good", "fail")
     site.node.run("mkdir /srv/old; mv /var/lib/outcomed/ledger.db* /srv/old")
-    site.node.systemctl("start", "outcomed.service")
+    up(site)
     live(site, "history", "good")
     judged(site, "history", ["good"])
     assert site.messages("history") == []
@@ -340,7 +345,7 @@ def on_its_feet(request: pytest.FixtureRequest) -> None:
     """A test that failed halfway may have left it stopped."""
     if "site" in request.fixturenames:
         site: Site = request.getfixturevalue("site")
-        site.node.systemctl("start", "outcomed.service")
+        up(site)
 
 
 def test_journal_that_was_vacuumed_meanwhile_proves_nothing_good(own_site: Site) -> None:
@@ -357,7 +362,7 @@ def test_journal_that_was_vacuumed_meanwhile_proves_nothing_good(own_site: Site)
     assert not site.node.journal(STARTING, "UNIT=vacuumed.service")
     before = site.state("half")
     start(site, "vacuumed", "fail", "good", "lie")
-    site.node.systemctl("start", "outcomed.service")
+    up(site)
     on_record(site, "vacuumed", ["good", "fail", "good", "lie"])
     state = site.judged("half", before)
     assert state["verdict"] == "unknown"
@@ -374,7 +379,7 @@ def test_journal_that_was_vacuumed_meanwhile_proves_nothing_good(own_site: Site)
     start(site, "vacuumed", "lie")
     site.node.run("journalctl --sync; journalctl --rotate; journalctl --vacuum-time=1us")
     start(site, "vacuumed", "good")
-    site.node.systemctl("start", "outcomed.service")
+    up(site)
     on_record(site, "vacuumed", ["good", "fail", "good", "lie", "good"])
     assert len(gaps(site, "cursor")) == 1  # the first one's line went with the journal
 
@@ -399,3 +404,24 @@ def test_journal_in_memory_is_gone_after_a_crash_and_the_ledger_is_not(own_site:
     on_record(site, "volatile", ["good", "fail", "good"])
     assert [state for state, _ in told(site, "volatile")] == ["firing", "resolved"]
     assert [state for state, _ in told(site, "half")] == ["firing"]
+
+
+def test_lines_that_were_dropped_meanwhile_make_nothing_good(site: Site) -> None:
+    """The second run's are dropped one and all: the first has used up what may be said."""
+    file = "/etc/systemd/journald.conf.d/50-rate.conf"
+    site.node.write(file, "[Journal]\nRateLimitBurst=200\nRateLimitIntervalSec=30s\n")
+    site.node.systemctl("restart", "systemd-journald")
+    site.unit("flood", "yes working | head -n 5000; echo ERROR disk full")
+    site.job_file("flood", RULE)
+    site.reload()
+    site.node.systemctl("stop", "outcomed.service")
+    site.node.run("systemctl start flood; systemctl start flood")
+    up(site)
+    site.node.wait_for(lambda: len(history(site, "flood")) == 2, 20, "both verdicts")
+    before = site.state("flood")
+    site.node.systemctl("start", "flood.service")  # and a living daemon is not deceived either
+    site.judged("flood", before)
+    runs = history(site, "flood")
+    assert {run["verdict"] for run in runs} == {"unknown"}
+    assert all("rate limit" in run["summary"] for run in runs)
+    site.node.run(f"rm {file}; systemctl restart systemd-journald")

@@ -262,3 +262,23 @@ def test_line_that_a_pattern_would_take_too_long_for_is_unread_unless_it_has_mat
     found.line(b"x")
     found.line(b"another long line")
     assert (found.unread, found.matched) == (1, {"hard": "x"})
+
+
+@pytest.mark.parametrize(
+    ("limit", "began", "expected"),
+    [
+        (output.RateLimit(burst=3, interval=Usec(10)), 5, True),
+        (output.RateLimit(burst=3, interval=Usec(10)), 12, False),
+        (output.RateLimit(burst=4, interval=Usec(10)), 5, False),
+        (output.RateLimit(burst=3, interval=Usec(0)), 5, False),
+        (None, 5, False),
+    ],
+)
+def test_a_run_after_one_that_reached_the_limit_may_have_said_what_was_dropped(
+    limit: output.RateLimit | None, began: int, expected: bool
+) -> None:
+    first = output.Output({}, limit)
+    for at in (1, 2, 3):
+        first.count(Usec(at), 6)
+    then = output.Output({}, limit, windows=first.windows)
+    assert then.was_full(Usec(began)) is expected

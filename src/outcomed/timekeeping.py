@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -27,6 +27,7 @@ from outcomed.model import (
     Judgement,
     Run,
     RunId,
+    Schedule,
     UnitName,
     Usec,
     Verdict,
@@ -188,12 +189,12 @@ class Timekeeper:
 
     def bind(self, watched: Watched, seen: Seen, timer: UnitName, at: Usec) -> Seen:
         """A start that a timer made at this moment: which slot it answers."""
-        promise = next((one for one in watched.promises if one.unit == timer), None)
+        promise = _find(watched, timer)
         if promise is None or not slots.answers_in_time(promise, at, watched.job.schedule):
             watched.reckon, watched.stray = Reckon.ALL, True
             return replace(seen, trigger=timer, trigger_at=at)
         answered = replace(promise, at=None, due=None, settled=at, missed=None)
-        watched.promises = _with(watched.promises, answered)
+        watched.promises = _with(watched.promises, timer, answered)
         return replace(seen, trigger=timer, trigger_at=at, slot=promise.at)
 
     # --- reckoning ----------------------------------------------------------------------------
@@ -202,7 +203,6 @@ class Timekeeper:
         """Settle what can be, and take what the timers promise now."""
         is_full, watched.reckon = watched.reckon is Reckon.ALL, Reckon.NOTHING
         stray, watched.stray = watched.stray, False
-        before = watched.promises
         try:
             timers = self._timers(watched, is_full=is_full or stray)
         except BusError:
@@ -210,8 +210,6 @@ class Timekeeper:
         if timers is not None:
             yield from self._reckon_timers(watched, timers, stray=stray)
         yield from self._reckon_deadlines(watched)
-        if watched.promises != before:
-            self._engine.turn.promises[watched.job.name] = watched.promises
         self.arm(watched)
         self._looking.discard(watched.job.name)
 
@@ -231,27 +229,24 @@ class Timekeeper:
     ) -> Steps:
         job, clock = watched.job, self._clock()
         alive = {name for name, timer in timers.items() if slots.is_alive(timer)}
-        promises = {one.unit: one for one in watched.promises}
+        every = None
         if job.schedule.every is not None:
-            old = promises.get(slots.BY_HAND)
-            since = Usec(watched.adopted)
-            promises[slots.BY_HAND] = slots.every(job.schedule, job.unit, since, old)
-        else:
-            promises.pop(slots.BY_HAND, None)
-        for name in dict.fromkeys((*promises, *timers)):
-            timer, promise = timers.get(name), promises.get(name)
+            old = _find(watched, slots.BY_HAND)
+            every = slots.every(job.schedule, job.unit, Usec(watched.adopted), old)
+        self._keep(watched, slots.BY_HAND, every)
+        for name in dict.fromkeys((*(one.unit for one in watched.promises), *timers)):
+            timer, promise = timers.get(name), _find(watched, name)
             if promise is not None and (stray or _has_to_settle(promise, timer, clock.real)):
-                promise = yield from self._settle(watched, promise, timer, alive)
-            if name == slots.BY_HAND:
-                assert promise is not None
-                promises[name] = promise
-                continue
-            promise = yield from self._renew(watched, promise, timer, alive)
-            if promise is None:
-                promises.pop(name, None)
-            else:
-                promises[name] = promise
-        watched.promises = tuple(promises.values())
+                yield from self._settle(watched, promise, timer, alive)
+            if name != slots.BY_HAND:
+                promise = yield from self._renew(watched, _find(watched, name), timer, alive)
+                self._keep(watched, name, promise)
+
+    def _keep(self, watched: Watched, name: UnitName, promise: Promise | None) -> None:
+        """Into the turn, where a slot that was settled is, too: they have to come together."""
+        promises = _with(watched.promises, name, promise)
+        if promises != watched.promises:
+            watched.promises = self._engine.turn.promises[watched.job.name] = promises
 
     def _renew(
         self, watched: Watched, promise: Promise | None, timer: Timer | None, alive: set[UnitName]
@@ -277,7 +272,7 @@ class Timekeeper:
         return (yield from self._expect(promise, schedule, clock.real))
 
     def _expect(
-        self, promise: Promise, schedule: Any, now: Usec
+        self, promise: Promise, schedule: Schedule, now: Usec
     ) -> Generator[Wait | None, None, Promise]:
         """A dead timer's next slot, by what it said while it lived."""
         repeat = slots.repeats(promise.timer)
@@ -288,7 +283,9 @@ class Timekeeper:
         found = yield from self._calendar(promise.timer.calendar, now)
         return slots.expect(promise, found[0] if found else None, schedule)
 
-    def _measure(self, promise: Promise, schedule: Any) -> Generator[Wait | None, None, Promise]:
+    def _measure(
+        self, promise: Promise, schedule: Schedule
+    ) -> Generator[Wait | None, None, Promise]:
         """How far its slots are apart: what the defaults of the deadlines follow from."""
         if promise.nearest is not None or not promise.timer.calendar or promise.at is None:
             return promise
@@ -300,14 +297,13 @@ class Timekeeper:
         if apart is None:
             return promise
         measured = replace(promise, nearest=apart[0], farthest=apart[1])
-        due = slots.due(measured, schedule)
-        return replace(measured, due=due)
+        return replace(measured, due=slots.due(measured, schedule))
 
     # --- settling -----------------------------------------------------------------------------
 
     def _settle(
         self, watched: Watched, promise: Promise, timer: Timer | None, alive: set[UnitName]
-    ) -> Generator[Wait | None, None, Promise]:
+    ) -> Steps:
         now = now_usec()
         moments: tuple[Usec, ...] | None = None
         if promise.timer.calendar:
@@ -315,7 +311,7 @@ class Timekeeper:
         around = self._around(watched, promise, timer, alive, now, moments)
         settled = slots.settle(promise, watched.job.schedule, around)
         self._record(watched, settled)
-        return settled.promise
+        self._keep(watched, promise.unit, settled.promise)
 
     def _around(
         self,
@@ -394,12 +390,12 @@ class Timekeeper:
         if promise.boot in ("", self._engine.boot):
             return (), ()
         if self._boots is None:
-            boots: list[journal.Boot] = []
             try:
                 with journal.Journal() as source:
-                    boots = source.boots(promise.settled)
+                    # All that there are: the next job's promise may be an older one.
+                    boots = source.boots(Usec(0))
             except JournalError:
-                pass
+                return (), ()
             pairs = list(pairwise(boots))
             self._boots = tuple(Span(one.timers_to, after.timers_from) for one, after in pairs)
             self._lost = tuple(
@@ -540,7 +536,6 @@ class Timekeeper:
             summary=summary,
             steps=steps,
             rules_hash=watched.rules_hash,
-            witness="live" if not self._engine.catching_up else "replayed",
             at=now_usec(),
         )
         job = watched.job
@@ -603,8 +598,20 @@ def _under_way(watched: Watched) -> Open | None:
     return next((run for run in reversed(watched.track.runs) if not run.ended), None)
 
 
-def _with(promises: tuple[Promise, ...], promise: Promise) -> tuple[Promise, ...]:
-    return tuple(promise if one.unit == promise.unit else one for one in promises)
+def _with(
+    promises: tuple[Promise, ...], name: UnitName, promise: Promise | None
+) -> tuple[Promise, ...]:
+    """With this one in the place of what was known of its timer, or without any."""
+    known = {one.unit: one for one in promises}
+    if promise is not None:
+        known[name] = promise
+    else:
+        known.pop(name, None)
+    return tuple(known.values())
+
+
+def _find(watched: Watched, timer: UnitName) -> Promise | None:
+    return next((one for one in watched.promises if one.unit == timer), None)
 
 
 def _is_told(watched: Watched) -> bool:

@@ -46,7 +46,3 @@ class Service(Record, frozen=True):
     active: str = "inactive"  # ActiveState
     sub: str = "dead"  # SubState
     file: str = ""  # UnitFileState
-
-    @property
-    def can_start(self) -> bool:
-        return self.load == "loaded"

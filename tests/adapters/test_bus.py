@@ -374,14 +374,12 @@ def test_a_service_masked_under_its_timer_shows_on_both(
         *("loaded", "inactive", "static"),
         "",
     )
-    assert state.can_start
     systemctl("start", timer)
     (UNITS / name).unlink()
     systemctl("mask", "--runtime", name)
     state = calls.service_state(name)
     assert (state.load, state.file) == ("masked", "masked-runtime")
     assert state.error == f"Unit {name} is masked."
-    assert not state.can_start
     assert [one.active for one in calls.schedule(name)] == ["active"]
     found = timer_when(calls, timer, lambda one: one.active == "failed")
     assert (found.result, found.last, found.triggers) == ("resources", None, name)
@@ -391,10 +389,10 @@ def test_a_service_that_cannot_be_loaded_says_why(
     unit: Callable[..., UnitName], calls: Calls
 ) -> None:
     bad = calls.service_state(unit("[Service]\nType=oneshot\nExecStart=true-that-is-no-path/\n"))
-    assert (bad.load, bad.can_start) == ("bad-setting", False)
+    assert bad.load == "bad-setting"
     assert "bad unit file setting" in bad.error
     gone = calls.service_state(UnitName("bus-nowhere.service"))
-    assert (gone.load, gone.file, gone.can_start) == ("not-found", "", False)
+    assert (gone.load, gone.file) == ("not-found", "")
     assert gone.error == "Unit bus-nowhere.service not found."
     with pytest.raises(RefusedError, match="no name of a unit"):
         calls.service_state(UnitName("no name"))

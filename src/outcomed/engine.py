@@ -70,9 +70,9 @@ from outcomed.model import (
     run_id,
 )
 from outcomed.paths import Paths
-from outcomed.slots import Promise
+from outcomed.slots import GOOD_RUNS, Promise
 from outcomed.specifiers import Host, expand
-from outcomed.timekeeping import EXACT, GOOD_RUNS, Timekeeper, now_usec
+from outcomed.timekeeping import EXACT, Timekeeper, now_usec
 from outcomed.tracker import Open, Phase, Seen, Told, Track, What
 from outcomed.waits import Reckon, Steps, Wait
 

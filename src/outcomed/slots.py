@@ -32,6 +32,7 @@ START_WITHIN = Usec(10 * MINUTE)
 # A timer that knows neither how long the job takes nor how often it comes.
 FINISH_WITHIN = Usec(DAY)
 LEARNT = 3  # good runs
+GOOD_RUNS = 14  # the newest ones, whose durations say how long a run may take
 SAME = SECOND // 10
 BY_HAND = UnitName("")  # the "timer" of a job that says `every:`
 

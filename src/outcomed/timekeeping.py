@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 LOOKING = 4  # jobs whose timers are looked at, at the same time
 ASKING = 2  # calendars asked for at the same time
-GOOD_RUNS = 14  # whose durations say how long a run may take
 # journald writes to its disk every five minutes (SyncIntervalSec=): after a power cut, what was
 # said since may be gone.
 UNSYNCED = Usec(5 * MINUTE)
@@ -163,7 +162,7 @@ class Timekeeper:
         if not watched.promises and watched.job.schedule.every is None:
             return ()
         if watched.durations is None:
-            found = self._engine.ledger.good_runs(watched.job.name, GOOD_RUNS)
+            found = self._engine.ledger.good_runs(watched.job.name, slots.GOOD_RUNS)
             spans = (one.run.duration for one in found)
             watched.durations = tuple(span for span in spans if span is not None)
         return watched.durations

@@ -17,7 +17,6 @@ from outcomed.quantities import format_duration
 from outcomed.slots import Deadline, Promise
 from outcomed.timers import Timer
 
-GOOD_RUNS = 14  # as many as the daemon takes
 Line = tuple[str, str, str]  # label, sentence, color
 
 
@@ -57,7 +56,7 @@ def lines(row: JobRow, reader: Reader, run: Run | None, now: Usec) -> Iterator[L
 
 def deadlines(row: JobRow, job: Job, reader: Reader) -> tuple[Deadline, Deadline]:
     """For a run's end, and for the next good verdict."""
-    good = reader.good_runs(row.name, GOOD_RUNS)
+    good = reader.good_runs(row.name, slots.GOOD_RUNS)
     durations = [one.run.duration for one in good if one.run.duration is not None]
     finish = slots.finish_within(job.schedule, row.promises, durations)
     proof = slots.verified_within(job.schedule, row.promises, finish, has_rule=bool(job.outcome))

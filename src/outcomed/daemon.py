@@ -593,7 +593,6 @@ class Daemon:
 
     def _bus_again(self, now: Usec) -> None:
         try:
-            self.engine.time.begin_anew()
             self.calls.reopen()
             self._connect()
             self._units_reloaded(now)

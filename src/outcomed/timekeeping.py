@@ -86,19 +86,23 @@ class Timekeeper:
 
     def forget(self, name: JobName) -> None:
         self._armed.pop(name, None)
-        self._looking.discard(name)
 
     def has_room(self) -> bool:
         """Whether one more job may be looked at: each has questions to ask, that hold up others."""
+        if len(self._looking) >= LOOKING:
+            self._looking = {name for name in self._looking if self._is_looked_at(name)}
         return len(self._looking) < LOOKING
 
     def begin(self, name: JobName) -> None:
         """This job is to be looked at."""
         self._looking.add(name)
 
-    def begin_anew(self) -> None:
-        """Whoever was looked at when the bus went is not any more."""
-        self._looking.clear()
+    def _is_looked_at(self, name: JobName) -> bool:
+        """Not where the job was removed, the bus went, or its check takes its time."""
+        watched = self._engine.jobs.get(name)
+        if watched is None or watched.task is None:
+            return False
+        return watched.task.wait is None or watched.task.wait.check is None
 
     def arm(self, watched: Watched) -> None:
         """Set the job's next deadline."""

@@ -356,6 +356,8 @@ def settle(promise: Promise, schedule: Schedule, around: Around) -> Settled:
         if slot is None:
             pending = (at, wait)
             break
+        if promise.is_unmade and slot.state == "skipped":
+            continue  # nobody had promised it
         slots.append(slot)
     bound = {answer.run for answer in answers.values()}
     slots += [

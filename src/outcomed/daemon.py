@@ -85,6 +85,7 @@ class Daemon:
         self._past: Iterator[None] = iter(())
         self._sweep_left = True
         self._sweep: Iterator[None] = iter(())
+        self._sweep_again = False
         self._due: dict[str, float] = {}  # what to do again, by name, at this monotonic time
         self._status = ""
         self._refused_since = 0.0  # when the ledger could no longer be written; monotonic
@@ -456,7 +457,10 @@ class Daemon:
         """A little of the first look around, while there is nothing else to do."""
         until = time.monotonic() + SLICE
         while self._may_sweep() and time.monotonic() < until:
-            self._sweep_left = not next(self._sweep, True)
+            if next(self._sweep, True):
+                self._sweep_left = False
+                if self._sweep_again:
+                    self._look_at_time()
 
     def _may_sweep(self) -> bool:
         engine = self.engine
@@ -477,7 +481,9 @@ class Daemon:
             self._look_at_time()
 
     def _look_at_time(self) -> None:
-        if not self._sweep_left:  # else it is done on the way
+        # The look around that is under way may have passed those who are meant, or not know them.
+        self._sweep_again = self._sweep_left
+        if not self._sweep_left:
             self._sweep, self._sweep_left = self.engine.reckon_all(), True
 
     def _take_signals(self, watch: Watch | None, now: Usec) -> None:

@@ -94,3 +94,24 @@ def test_slots_that_pass_while_a_run_is_under_way_stand_in_the_history(site: Sit
     assert {one["summary"] for one in skipped} == {"the run before it was still under way"}
     assert "the run before it was still under way" in shown(site, "history", "slow")
     assert site.messages("slow") == []
+
+
+def test_job_that_comes_while_others_are_looked_at_is_looked_at_too(own_site: Site) -> None:
+    """After a daemon-reload all are looked at, and a dead timer has its calendar asked for."""
+    site = own_site
+    text = "[Timer]\nOnCalendar=*-*-* 02:30:00\n[Install]\nWantedBy=timers.target\n"
+    for number in range(40):
+        name = f"old-{number}"
+        site.unit(name, "true")
+        site.node.write(f"/etc/systemd/system/{name}.timer", text)
+        site.job_file(name, "- duration: {at_most: 1min}\n", top="schedule: {start_within: 1h}")
+    site.reload()
+    site.unit("new", "true")
+    site.node.write("/etc/systemd/system/new.timer", text)
+    site.job_file("new", "- duration: {at_most: 1min}\n")
+    site.node.run(
+        "systemctl daemon-reload; systemctl reload outcomed; systemctl enable --now new.timer"
+    )
+    site.node.wait_for(
+        lambda: answer(site, "status", "new")[0]["next_slot"], PATIENCE, "what its timer promises"
+    )

@@ -48,6 +48,8 @@ ASKING = 2  # calendars asked for at the same time
 UNSYNCED = Usec(5 * MINUTE)
 JUMP = SECOND  # what a clock that is merely adjusted never does at once
 REMEMBERED = 100  # jumps and sleeps
+AGAIN = MINUTE  # until a calendar is asked for once more that had no answer
+AT_ONCE = SECOND // 10  # clocks that are read one after the other
 EXACT = 2 * SECOND  # between a timer's elapse and the start that it made
 
 
@@ -284,7 +286,8 @@ class Timekeeper:
             at = None if repeat is None or promise.missed else Usec(promise.settled + repeat)
             return slots.expect(promise, at, schedule)
         found = yield from self._calendar(promise.timer.calendar, now)
-        return slots.expect(promise, found[0] if found else None, schedule)
+        expected = slots.expect(promise, found[0] if found else None, schedule)
+        return replace(expected, due=Usec(now + AGAIN)) if found is None else expected
 
     def _measure(
         self, promise: Promise, schedule: Schedule
@@ -592,9 +595,13 @@ def now_usec() -> Usec:
 def _offsets() -> tuple[int, int]:
     """How far the calendar's clock is before the one that counts from the boot, and how long the
     machine has slept since then; microseconds."""
-    boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    slept = boottime - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-    return (time.time_ns() - boottime) // 1000, slept // 1000
+    while True:
+        boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        slept = boottime - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        set_off = time.time_ns() - boottime
+        taken = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - boottime
+        if taken < AT_ONCE * 1000:  # else others ran meanwhile, and it would look like a jump
+            return set_off // 1000, slept // 1000
 
 
 def _under_way(watched: Watched) -> Open | None:

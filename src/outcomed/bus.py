@@ -288,6 +288,7 @@ def _seen(
         code=_integer(service, b"ExecMainCode"),
         status=_integer(service, b"ExecMainStatus"),
         errno=_integer(service, b"StatusErrno"),
+        pid=_integer(service, b"ExecMainPID"),
         left_idle=_usec(properties, b"InactiveExitTimestamp"),
         left_idle_mono=_usec(properties, b"InactiveExitTimestampMonotonic"),
         became_idle=_usec(properties, b"InactiveEnterTimestamp"),

@@ -84,6 +84,7 @@ BUS_PAUSE = 3.0  # seconds; by then a bus that was restarted is there again
 BUS_PATIENCE = 60.0  # seconds; it is connected to again every second
 IDLE_JOURNAL = 60.0  # seconds after which the journal's files are let go
 LOOK_BACK = 10 * SECOND  # how far before its signal a refused start may have been logged
+MAINS = 8  # main processes of a unit whose lines are told from each other's
 CURSOR_LAG = 10 * SECOND  # what the journal holds by then, the bus has shown
 
 
@@ -121,6 +122,7 @@ class Watched:
     adopted: int = 0  # Usec; what began before is history
     task: Task | None = None
     windows: output.Windows | None = None
+    mains: tuple[tuple[InvocationId, int], ...] = ()  # its last main processes
     timers: tuple[UnitName, ...] | None = None
     log: LogSettings | None = None
     last_check: InvocationId | None = None  # the check unit's, whose end was seen
@@ -248,6 +250,8 @@ class Engine:
 
     def _see(self, watched: Watched, seen: Seen, now: Usec, *, asked: bool) -> None:
         before = watched.track
+        if seen.pid and seen.pid not in (pid for _, pid in watched.mains):
+            watched.mains = (*watched.mains, (seen.invocation, seen.pid))[-MAINS:]
         if not self._is_old_news(watched, seen.invocation):
             seen = self._with_elapse(watched, seen, asked=asked)
             watched.track = tracker.see(before, seen, asked=asked)
@@ -988,19 +992,19 @@ class Engine:
         job, ended = watched.job, open_run.last.ended
         ids = [one.invocation for one in open_run.attempts if one.invocation is not None]
         what = f"{job.name}: its output"
+        mains = {pid: invocation in ids for invocation, pid in watched.mains}
 
         def rehearse() -> None:
             trial = output.Output(listening.compile_patterns(job), said.limit, said.awaited)
             with journal.Journal(source.namespace) as again:
-                listening.take_items(
-                    trial, again.lines(job.unit, ids, begin, own, words=words), own, ended
-                )
+                items = again.lines(job.unit, ids, begin, own, words=words, mains=mains)
+                listening.take_items(trial, items, own, ended)
 
         if not (yield from self._may_look(what, rehearse)):
             return False
         with self.guard.at(what):
             said.patterns = self._patterns(watched)
-        items = source.lines(job.unit, ids, begin, own, words=words)
+        items = source.lines(job.unit, ids, begin, own, words=words, mains=mains)
         while True:
             with self.guard.at(what):
                 is_all = listening.take_items(said, items, own, ended, time.monotonic() + SLICE)

@@ -14,9 +14,10 @@ import resource
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from systemd import _reader
@@ -51,6 +52,7 @@ WHAT = {
 }
 SHUTDOWN = UnitName("shutdown.target")  # what every way down goes by
 EARLY = 1_000_000  # how much older than its run's start a line may be
+STRAY = 10_000_000  # how much later than the next run's start one may be read
 DROPPED = "a596d6fe7bfa4994828e72309e95d61e"  # SD_MESSAGE_JOURNAL_DROPPED
 STOPPED = "d93fb3c9c24d451a97cea615ce59c00b"  # SD_MESSAGE_JOURNAL_STOPPED
 STARTED = "39f53479d3a045ac8e11786248231fbf"  # SD_MESSAGE_UNIT_STARTED
@@ -83,6 +85,7 @@ class Line(Record, frozen=True):
     report: bytes | None = None
     streamed: bool = False  # printed, not sent
     too_long: bool = False  # to be read; the message is empty then
+    strayed: bool = False  # an earlier run's, read after this one had begun
 
 
 class Drop(Record, frozen=True):
@@ -316,13 +319,16 @@ class Journal:
         own: tuple[Usec, Usec | None],
         *,
         words: bool = False,
+        mains: Mapping[int, bool] = MappingProxyType({}),
     ) -> Iterator[Item]:
         """The unit's lines since `begin`, those of these invocations marked as own; with `words`,
-        what PID 1 says of these invocations between them.
+        what PID 1 says of these invocations between them. `mains` are the main processes that the
+        unit has had lately, with whether they were these invocations'.
 
         journald looks the invocation up when it reads a line. A unit that ended just before is
         gone by then, and its last lines carry no id at all (one short run in twelve): what came
-        while this run was the unit's newest is its own. Another run's id never is.
+        while this run was the unit's newest is its own. Another run's id never is; unless its main
+        process wrote the line, whose number journald has from the kernel when the stream is made.
 
         systemd takes the time of the start after it has forked: a quick process's first lines, by
         their id, may be older.
@@ -336,7 +342,7 @@ class Journal:
             spans.append((later, None))
         longest = 0
         for span in spans:
-            for item in self._lines(unit, invocations, begin, own, *span, last):
+            for item in self._lines(unit, invocations, begin, own, *span, last, mains):
                 longest = max(longest, len(item.message) if isinstance(item, Line) else 0)
                 yield item
         if longest > LARGE:
@@ -351,12 +357,17 @@ class Journal:
         since: Usec,
         until: Usec | None,
         last: Sequence[InvocationId],
+        mains: Mapping[int, bool],
     ) -> Iterator[Item]:
         reader = self._fresh()
         reader.add_match(f"_SYSTEMD_UNIT={unit}")
         for invocation in invocations if since == own[1] else ():
             reader.add_match(f"_SYSTEMD_INVOCATION_ID={invocation}")
         reader.add_disjunction()
+        for pid in (pid for pid, is_own in mains.items() if is_own and since == own[1]):
+            reader.add_match(f"_SYSTEMD_UNIT={unit}")
+            reader.add_match(f"_PID={pid}")
+            reader.add_disjunction()
         reader.add_match("_TRANSPORT=driver")
         reader.add_match(f"MESSAGE_ID={DROPPED}")
         for invocation in invocations:
@@ -373,7 +384,7 @@ class Journal:
         unit_bytes = unit.encode()
         for at, _, entry in _entries(reader, since, until, _ALWAYS):
             if entry.get("_SYSTEMD_UNIT") == unit_bytes:
-                line = _line(at, entry, wanted, own)
+                line = _line(at, entry, wanted, own, mains)
                 if line.own or line.at >= begin:
                     yield line
             elif entry.get("_TRANSPORT") == b"driver":
@@ -472,7 +483,13 @@ def _told(at: Usec, moment: Moment, entry: Entry) -> Told | None:
     )
 
 
-def _line(at: Usec, entry: Entry, wanted: frozenset[bytes], own: tuple[Usec, Usec | None]) -> Line:
+def _line(
+    at: Usec,
+    entry: Entry,
+    wanted: frozenset[bytes],
+    own: tuple[Usec, Usec | None],
+    mains: Mapping[int, bool],
+) -> Line:
     invocation = _first(entry.get("_SYSTEMD_INVOCATION_ID"))
     message_id = entry.get("MESSAGE_ID")
     step = report = None
@@ -480,16 +497,25 @@ def _line(at: Usec, entry: Entry, wanted: frozenset[bytes], own: tuple[Usec, Use
         step = _first(entry.get("OUTCOMED_STEP"))
     elif message_id == messages.JOB_REPORT.encode():
         report = _first(entry.get("OUTCOMED_REPORT"))
+    begun, later = own
+    is_own = invocation in wanted or (
+        not invocation and begun <= at and (later is None or at < later)
+    )
+    # Processes' numbers come again: only what was read soon after is told by them.
+    is_soon = at < (begun if later is None else later) + STRAY
+    main = mains.get(_number(entry.get("_PID"), 0)) if is_soon else None
+    if main is not None:
+        is_own = main
     return Line(
         at=at,
         priority=_number(entry.get("PRIORITY"), 6),
-        own=invocation in wanted
-        or (not invocation and own[0] <= at and (own[1] is None or at < own[1])),
+        own=is_own,
         message=_first(entry.get("MESSAGE")),
         step=step,
         report=report,
         streamed=entry.get("_TRANSPORT") == b"stdout",
         too_long=None in entry.values(),
+        strayed=main is False,
     )
 
 

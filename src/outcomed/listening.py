@@ -28,7 +28,7 @@ def take_items(
             said.halted |= own[0] <= item.at and (ended is None or item.at <= ended)
         else:
             take_item(said, item)
-        if isinstance(item, journal.Line) and not item.own and item.at >= own[0]:
+        if isinstance(item, journal.Line) and not (item.own or item.strayed) and item.at >= own[0]:
             said.next_run = said.next_run or item.at
         if time.monotonic() >= until:
             return False

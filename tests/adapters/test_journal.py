@@ -126,6 +126,27 @@ def test_another_runs_lines_are_not_this_ones(begin: Usec) -> None:
         assert len([one for one in found if isinstance(one, Line)]) == number
 
 
+def test_main_processes_tell_whose_a_late_line_is(begin: Usec) -> None:
+    unit = run("echo $$$$; echo one")
+    between = now()
+    run("echo $$$$; echo two", unit=unit)  # systemd makes one $ of two
+    starts = [one for one in told(unit, begin) if one.what is What.STARTING]
+    first = starts[0].invocation
+    assert first is not None
+    with Journal() as source:
+        found = source.lines(unit, [first], begin, (begin, None))
+        pids = [
+            int(one.message) for one in found if isinstance(one, Line) and one.message.isdigit()
+        ]
+    assert len(pids) == 2
+    # Those of the second run, if it had been the first one's process that wrote them.
+    with Journal() as source:
+        mains = {pids[0]: False, pids[1]: True}
+        found = list(source.lines(unit, [first], begin, (begin, between), mains=mains))
+    assert messages(found) == [b"%d" % pids[1], b"two"]
+    assert [one.strayed for one in found if isinstance(one, Line)] == [True, True, False, False]
+
+
 def test_a_stranger_with_the_units_name_is_not_heard(begin: Usec) -> None:
     unit = run("echo mine")
     (invocation,) = {one.invocation for one in told(unit, begin)}

@@ -197,6 +197,21 @@ def test_last_lines_may_stand_under_the_next_run(site: Site) -> None:
     assert text.startswith("complete, unless a last line strayed: ")
 
 
+def test_late_lines_are_those_of_the_run_whose_process_wrote_them(site: Site) -> None:
+    """journald hears all three only when the last has begun: no id says whose is whose."""
+    script = "read n < /srv/crowd; echo $((n + 1)) > /srv/crowd\n[ $n != 1 ] || echo ERROR\n"
+    site.node.write("/srv/crowd", "0\n")
+    site.job("crowd", f"{script}echo all done\n", NEVER + EXPECT, service="ExecStartPre=true\n")
+    journald = site.node.show("systemd-journald.service", "MainPID")["MainPID"]
+    starts = "systemctl start crowd.service; " * 3
+    site.node.run(f"kill -STOP {journald}; {starts} kill -CONT {journald}")
+    site.node.wait_for(lambda: len(site.verdicts("crowd")) == 3, what="three verdicts")
+    found = [
+        (entry["OUTCOMED_VERDICT"], entry["OUTCOMED_REASON"]) for entry in site.verdicts("crowd")
+    ]
+    assert found == [("verified", "held"), ("silent-failure", "journal"), ("verified", "held")]
+
+
 # --- after a downtime ------------------------------------------------------------------------
 
 

@@ -194,7 +194,7 @@ class Engine:
         track = Track(job=job.name, unit=job.unit, last_start=monotonic_usec())
         watched = Watched(job, rules_hash, track)
         if known is not None:
-            watched.standing, watched.task = known.standing, None
+            watched.standing = known.standing
             self._forget_unit(known)
         self.jobs[job.name] = watched
         self.by_unit.setdefault(job.unit, []).append(watched)
@@ -226,6 +226,11 @@ class Engine:
         return [change.closed]
 
     def _forget_unit(self, watched: Watched) -> None:
+        if watched.task is not None:
+            # What it has open, and its place in a queue, would be kept until the memory of both,
+            # which know each other, is collected.
+            watched.task.steps.close()
+            watched.task = None
         others = self.by_unit.get(watched.track.unit, [])
         if watched in others:
             others.remove(watched)

@@ -726,7 +726,8 @@ def fuzz_entry(data: bytes) -> None:
         for run in track.runs:
             judge(tracker.as_run(track, run), ())
     said = output.Output(SEARCHES, output.RateLimit(3, Usec(5)))
-    line = journal._line(at, fields, frozenset([INVOCATION.encode()]), (Usec(0), None))
+    ids = frozenset([INVOCATION.encode()])
+    line = journal._line(at, fields, ids, (Usec(0), None), {1: True, 73: False})
     assert 0 <= line.priority < 10**18
     listening.take_item(said, line)
     listening.take_item(said, journal.Drop(journal._number(fields.get("N_DROPPED"), 1)))

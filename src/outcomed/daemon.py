@@ -116,7 +116,12 @@ class Daemon:
         self._connect()
         self._catch_up(now)
         self._say_untold()
-        for directory in (self.paths.sinks.parent, self.paths.checks, self.paths.requests):
+        written = (self.paths.compiled, self.paths.problems, self.paths.sinks)
+        for directory in (
+            *(file.parent for file in written),
+            self.paths.checks,
+            self.paths.requests,
+        ):
             spool.sweep(directory, now)  # what a killed writer left aside
         self.outcomes.restore(
             name for name, watched in self.engine.jobs.items() if watched.standing.is_alarm

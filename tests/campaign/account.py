@@ -76,6 +76,12 @@ def faults(books: Books) -> list[str]:
     return found
 
 
+def leftovers(node: Node) -> list[str]:
+    """A writer that was killed leaves a file aside; no later one may let them pile up."""
+    aside = node.path("/var/lib/outcomed").rglob(".*.tmp")
+    return [f"left aside: {path.name}" for path in aside]
+
+
 def summary(books: Books) -> str:
     verdicts = Counter(one.verdict.value for these in books.judgements.values() for one in these)
     witnesses = Counter(one.witness for these in books.judgements.values() for one in these)

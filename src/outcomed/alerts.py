@@ -50,6 +50,13 @@ class Standing(Record, frozen=True):
         """There is an incident, and it may be seen."""
         return self.incident is not None and self.tally is None
 
+    @property
+    def is_missing(self) -> bool:
+        """Somebody was told of a slot that was missed. One more says nothing new: of a timer that
+        is dead, and elapsed every minute, it would be said for weeks."""
+        known = self.incident
+        return known is not None and known.told and known.verdict is Verdict.MISSED
+
 
 class Change(Record, frozen=True):
     """What follows from one verdict. `tell` is the state of the message that is due, if any."""
@@ -151,6 +158,63 @@ def reveal(standing: Standing) -> Change:
         opened=incident,
         tell="firing" if is_due else None,
     )
+
+
+def moment(judgement: Judgement) -> Usec:
+    """When it happened that was judged."""
+    return judgement.run.started or judgement.run.slot or judgement.at
+
+
+def found_late(
+    standing: Standing,
+    before: Incident | None,
+    found: Sequence[Judgement],
+    runs: Sequence[Judgement],
+    alerts: Alerts,
+    severity: Literal["critical", "warning"],
+) -> list[tuple[Judgement, Change]]:
+    """Slots of the past, found when the runs after them are judged already.
+
+    They take their places among these: one that a run has made good since is told together with
+    the rest of the past, and those after one that is still missing are not judged. `before` is what
+    was open before all of them.
+    """
+    there = Standing() if before is None else Standing(before, bad_in_a_row=1)
+    slots, since_well = {one.run.id for one in found}, list[Judgement]()
+    alert: Incident | None = None  # what would have been told of them
+    is_one_more = False
+    judged: list[tuple[Judgement, Change]] = []
+    for one in sorted((*runs, *found), key=moment):
+        if one.run.id not in slots:
+            is_one_more = False
+        elif there.is_missing or is_one_more:
+            continue
+        else:
+            since_well.append(one)
+            is_one_more = there.incident is not None and there.incident.told
+        change = _decide(there, one, alerts, severity)
+        there = change.standing
+        if change.tell == "firing":
+            alert = there.incident
+        if there == Standing():
+            for slot in since_well:
+                standing = _folding(standing, slot, alert)
+                judged.append((slot, Change(standing, quiet=True)))
+            since_well, alert = [], None
+    for slot in since_well:
+        if not standing.is_missing:
+            change = decide(standing, slot, alerts, severity)
+            judged.append((slot, change))
+            standing = change.standing
+    return judged
+
+
+def _folding(standing: Standing, slot: Judgement, alert: Incident | None) -> Standing:
+    if alert is None:
+        return standing
+    tally = Tally({slot.verdict: 1}, moment(slot), alert.id, alert.to)
+    folded = tally if standing.folded is None else _sum(standing.folded, tally)
+    return replace(standing, folded=folded)
 
 
 def _over(before: Standing, change: Change) -> Change:

@@ -620,6 +620,7 @@ class Daemon:
 
     def _commit_and_tell(self) -> None:
         self._say_left_out()
+        self.engine.leave_the_past()
         self.engine.tell_meanwhile(now_usec())
         turn = self.engine.turn
         if turn.is_empty or "commit" in self._due:
@@ -660,9 +661,11 @@ class Daemon:
     def _note_last(self, judgement: Judgement) -> None:
         name = judgement.run.job
         before = self.last.get(name)
-        is_older = before is not None and before.run.id != judgement.run.id
-        if judgement.witness != "by-hand" or not is_older:
-            self.last[name] = judgement
+        if before is not None and before.run.id != judgement.run.id:
+            slot = judgement.past_slot
+            if judgement.witness == "by-hand" or (slot and slot < (before.run.started or 0)):
+                return  # as the ledger has it
+        self.last[name] = judgement
 
     def _say_left_out(self) -> None:
         for what in self.guard.left_out:

@@ -168,6 +168,8 @@ class Engine:
         self.revealed: list[tuple[Incident, UnitName]] = []  # open since the past, shown to nobody
         self.catching_up = False
         self.behind: set[JobName] | None = None  # whose past is not judged to its end; None: told
+        self.unsettled: set[JobName] = set()  # whose slots of the past are not looked at yet
+        self.may_fold = False  # something of the past may be left to be told together
         self.meanwhile = ""  # what was told of the past, in a sentence, until it is committed
         self.spooled: frozenset[str] = frozenset()  # messages there were when it was read
         self.begins: Usec | None = None  # the journal, when the past was read
@@ -207,6 +209,7 @@ class Engine:
         watched = self.jobs.pop(name)
         self._forget_unit(watched)
         self.time.forget(name)
+        self.unsettled.discard(name)
         change = alerts.close(watched.standing, now)
         self.turn.configs[name] = None
         self.turn.standings[name] = alerts.Standing()
@@ -416,7 +419,7 @@ class Engine:
         self._was_read = False
         self.caught_up_at = now
         self.catching_up = True
-        self.behind = set()
+        self.behind, self.unsettled, self.may_fold = set(), set(self.jobs), True
         self.spooled = frozenset(spool.known_ids(self.paths))
         self._cursors.clear()
         with journal.Journal() as source:
@@ -469,8 +472,8 @@ class Engine:
         known = self.ledger.verdicts_on(incident.run) if incident.run is not None else []
         return known[0].judgement if known else None
 
-    def tell_meanwhile(self, now: Usec) -> None:
-        """What went wrong in the past and recovered in it is one message, when all is judged."""
+    def leave_the_past(self) -> None:
+        """As soon as all of its runs are judged."""
         if self.catching_up or self.behind is None:
             return
         jobs = [self.jobs[name] for name in self.behind if name in self.jobs]
@@ -480,7 +483,13 @@ class Engine:
         if self.behind:
             return
         self.behind, self.spooled = None, frozenset()
-        self._leave_the_past()
+        self._move_on()
+
+    def tell_meanwhile(self, now: Usec) -> None:
+        """What went wrong in the past and recovered in it is one message, when all is judged."""
+        if not self.may_fold or self.behind is not None or self.unsettled:
+            return
+        self.may_fold = False
         found = [
             notify.Meanwhile(job.job.name, job.job.unit, job.standing.folded, job.standing.is_alarm)
             for _, job in sorted(self.jobs.items())
@@ -495,7 +504,7 @@ class Engine:
         self.turn.deliveries += notify.meanwhile(found, self.config.sinks, self.node, now)
         self.meanwhile = notify.meanwhile_sentence(found)
 
-    def _leave_the_past(self) -> None:
+    def _move_on(self) -> None:
         """The next start need not read again what was judged: were we killed every other second,
         the cursor would never be so old that `note_cursor` moves it, and there would be ever more
         to read."""
@@ -587,7 +596,7 @@ class Engine:
     def sweep(self, now: Usec) -> Iterator[None]:
         """Ask, a few at a time, about units at rest: a run that left no trace in the journal
         (LogLevelMax=) may still show in their properties."""
-        for watched in list(self.jobs.values()):
+        for watched in self._in_turn():
             with contextlib.suppress(BusError), self.calls.keeping(watched.job.unit):
                 invocation = self.calls.invocation(watched.job.unit)
                 if invocation and not self._is_old_news(watched, invocation):
@@ -603,9 +612,15 @@ class Engine:
 
     def reckon_all(self) -> Iterator[None]:
         """Ask, a few at a time, what all timers promise: they may have changed."""
-        for watched in list(self.jobs.values()):
+        for watched in self._in_turn():
             self.look_at_time(watched)
             yield
+
+    def _in_turn(self) -> Iterator[Watched]:
+        """The jobs that there are, as they are when it is their turn."""
+        for name in list(self.jobs):
+            if (watched := self.jobs.get(name)) is not None:
+                yield watched
 
     def look_at_time(self, watched: Watched) -> None:
         """Its deadline has passed, or may have moved."""
@@ -821,7 +836,12 @@ class Engine:
         if fault := verdicts.why_not_accepted(standing.verdict):
             return f"run {order.run} of {order.job} cannot be accepted, {fault}"
         accepted = verdicts.accepted(standing, order.because, order.by, now)
-        later = self.ledger.judged_after(known[0])
+        when = alerts.moment(standing)
+        later = [
+            one
+            for one in self.ledger.judged_after(known[0])
+            if one.past_slot is None or one.past_slot > when
+        ]
         job = watched.job
         change = alerts.accept(watched.standing, accepted, later, job.alerts, job.severity)
         if watched.past is None and rules.median_reach(job):
@@ -896,6 +916,7 @@ class Engine:
         """A verdict and what follows from it, into the turn."""
         job, turn = watched.job, self.turn
         watched.standing = turn.standings[job.name] = change.standing
+        self.may_fold |= change.standing.folded is not None
         turn.judgements.append(judgement)
         self._remember(watched, judgement)
         if judgement.verdict.klass is Klass.GOOD:

@@ -498,15 +498,19 @@ class Ledger:
                 "UPDATE job SET good = max(coalesce(good, 0), ?) WHERE n = ?",
                 (judgement.at, self._job_number(run.job)),
             )
-        # A person's word on an older run does not make that the job's last.
+        # A person's word on an older run does not make that the job's last; nor does a slot that
+        # was found to be missed when a run after it was judged.
         db.execute(
             "UPDATE job SET last_verdict = ?1 WHERE n = ?2 AND (?3 OR last_verdict IN"
-            " (SELECT seq FROM verdict WHERE run = (SELECT n FROM run WHERE id = ?4)))",
+            " (SELECT seq FROM verdict WHERE run = (SELECT n FROM run WHERE id = ?4)))"
+            " AND NOT EXISTS (SELECT 1 FROM verdict JOIN run ON run.n = verdict.run"
+            " WHERE seq = last_verdict AND started > ?5)",
             (
                 seq,
                 self._job_number(run.job),
                 judgement.witness != "by-hand",
                 bytes.fromhex(run.id),
+                judgement.past_slot,
             ),
         )
         return int(seq)
@@ -636,10 +640,28 @@ class Ledger:
             " ORDER BY seq DESC LIMIT ?3",
             (self._jobs.get(run.job, -1), first.seq, limit),
         )
-        standing: dict[RunId, Judgement] = {}
-        for one in reversed(newest):  # a later verdict stands in the place of the first
-            standing[one.judgement.run.id] = one.judgement
-        return list(standing.values())
+        return _standing_ones(reversed(newest))
+
+    @_undamaged()
+    def judged_since(self, job: JobName, begin: Usec) -> list[Judgement]:
+        """What stands of the job's runs that began since then, the newest ones."""
+        found = _stored(
+            self._db,
+            "WHERE run.n IN (SELECT n FROM run WHERE job = ? ORDER BY n DESC LIMIT ?)"
+            " AND started >= ? ORDER BY seq",
+            (self._jobs.get(job, -1), LOOK_BACK, begin),
+        )
+        return _standing_ones(found)
+
+    @_undamaged()
+    def incident_at(self, job: JobName, at: Usec) -> Incident | None:
+        """What was open at that moment."""
+        row = self._db.execute(
+            "SELECT body FROM incident WHERE job = ? AND opened < ? AND"
+            " (closed IS NULL OR closed > ?) ORDER BY opened DESC LIMIT 1",
+            (self._jobs.get(job, -1), at, at),
+        ).fetchone()
+        return None if row is None else _incident(row[0])
 
     @_undamaged()
     def due(self) -> list[Delivery]:
@@ -940,6 +962,14 @@ def _stored(db: sqlite3.Connection, where: str, values: Iterable[Any]) -> list[S
 
 
 LOOK_BACK = 1000  # runs; what a job did before is no measure of what it does
+
+
+def _standing_ones(found: Iterable[Stored]) -> list[Judgement]:
+    """A later verdict of a run stands in the place of its first."""
+    standing: dict[RunId, Judgement] = {}
+    for one in found:
+        standing[one.judgement.run.id] = one.judgement
+    return list(standing.values())
 
 
 def _good_runs(

@@ -317,6 +317,12 @@ class Judgement(Record, frozen=True):
         """The run is over, or never was; else its end is judged too."""
         return self.verdict not in (Verdict.LATE, Verdict.OVERDUE)
 
+    @property
+    def past_slot(self) -> Usec | None:
+        """A slot that was found to be missed when runs after it may have been judged already."""
+        is_past = self.witness == "replayed" and not self.run.took_place
+        return self.run.slot if is_past else None
+
 
 class Incident(Record, frozen=True):
     """One alert of one job, open from the first bad verdict to the recovery."""

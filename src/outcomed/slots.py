@@ -249,6 +249,11 @@ def due(promise: Promise, schedule: Schedule) -> Usec | None:
     return Usec(promise.at + _slack(schedule, promise, nominal=promise.is_nominal) + 1)
 
 
+def begin_by(at: Usec, schedule: Schedule, promise: Promise) -> Usec:
+    """When a slot without a run is missed at the latest, unless the host was away."""
+    return Usec(at + _slack(schedule, promise, nominal=True))
+
+
 def next_elapse(timer: Timer, clock: Clock) -> Usec | None:
     """The earlier of both clocks' next elapses, by the calendar's."""
     moments = []

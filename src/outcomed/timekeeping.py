@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 
@@ -217,6 +217,8 @@ class Timekeeper:
         yield from self._reckon_deadlines(watched)
         self.arm(watched)
         self._looking.discard(watched.job.name)
+        if is_full:
+            self._engine.unsettled.discard(watched.job.name)
 
     def _timers(self, watched: Watched, *, is_full: bool) -> dict[UnitName, Timer]:
         known = [one.timer for one in watched.promises if one.unit != slots.BY_HAND]
@@ -424,14 +426,21 @@ class Timekeeper:
 
     def _record(self, watched: Watched, settled: Settled) -> None:
         """What was settled, into the turn; what nobody did is a verdict."""
-        turn, name = self._engine.turn, watched.job.name
+        turn, name, past = self._engine.turn, watched.job.name, list[Slot]()
         for slot in settled.slots:
             if not slot.is_plain:
                 turn.slots.append((name, slot))
             if slot.run is not None and slot.state in ("ran", "late"):
                 self._bind_run(watched, slot, slot.run)
-            if slot.state in ("missed", "unknown") and not _is_told(watched):
+            if slot.state not in ("missed", "unknown"):
+                continue
+            by = slots.begin_by(slot.at, watched.job.schedule, settled.promise)
+            if by < self._engine.caught_up_at:
+                past.append(slot)
+            elif not watched.standing.is_missing:
                 self._judge_slot(watched, slot, settled.promise)
+        if past:
+            self._judge_past(watched, past, settled.promise)
 
     def _bind_run(self, watched: Watched, slot: Slot, run: RunId) -> None:
         trigger = slot.timer or tracker.UNKNOWN
@@ -451,6 +460,33 @@ class Timekeeper:
                 )
 
     def _judge_slot(self, watched: Watched, slot: Slot, promise: Promise) -> None:
+        judgement = self._of_slot(watched, slot, promise, "live")
+        if not self._engine.ledger.knows_run(judgement.run.id):
+            self._conclude(watched, judgement)
+
+    def _judge_past(self, watched: Watched, past: list[Slot], promise: Promise) -> None:
+        """What nobody was there to see, in its place among the runs, which are judged already."""
+        ledger, job = self._engine.ledger, watched.job
+        found = [self._of_slot(watched, slot, promise, "replayed") for slot in past]
+        before = ledger.incident_at(job.name, past[0].at)
+        begin = past[0].at if before is None else before.opened
+        for judgement, change in alerts.found_late(
+            watched.standing,
+            before,
+            [one for one in found if not ledger.knows_run(one.run.id)],
+            ledger.judged_since(job.name, begin),
+            job.alerts,
+            job.severity,
+        ):
+            self._engine.settle(watched, judgement, change)
+
+    def _of_slot(
+        self,
+        watched: Watched,
+        slot: Slot,
+        promise: Promise,
+        witness: Literal["live", "replayed"],
+    ) -> Judgement:
         within = slots.start_within(watched.job.schedule, promise)
         run = Run(
             id=run_id(watched.job.name, slot.key),
@@ -461,11 +497,15 @@ class Timekeeper:
             trigger=slot.timer or "none",
             slot=slot.at,
         )
-        if self._engine.ledger.knows_run(run.id):
-            return
-        verdict = Verdict.MISSED if slot.state == "missed" else Verdict.UNKNOWN
-        summary = verdicts.missed(slot.timer, within.span or Usec(0), slot)
-        self._conclude(watched, run, verdict, slot.reason, summary)
+        return Judgement(
+            run=run,
+            verdict=Verdict.MISSED if slot.state == "missed" else Verdict.UNKNOWN,
+            reason=slot.reason,
+            summary=verdicts.missed(slot.timer, within.span or Usec(0), slot),
+            rules_hash=watched.rules_hash,
+            witness=witness,
+            at=now_usec(),
+        )
 
     # --- what does not end, and what is never good --------------------------------------------
 
@@ -512,7 +552,7 @@ class Timekeeper:
             trigger="none",
         )
         summary = verdicts.stale(deadline.span or Usec(0), deadline.origin, ever=bool(watched.good))
-        self._conclude(watched, run, Verdict.STALE, "verified_within", summary)
+        self._judge(watched, run, Verdict.STALE, "verified_within", summary)
 
     def _judge_open(
         self,
@@ -524,9 +564,9 @@ class Timekeeper:
         steps: tuple[str, ...] = (),
     ) -> None:
         run = tracker.as_run(watched.track, open_run)
-        self._conclude(watched, run, verdict, reason, summary, steps)
+        self._judge(watched, run, verdict, reason, summary, steps)
 
-    def _conclude(
+    def _judge(
         self,
         watched: Watched,
         run: Run,
@@ -544,6 +584,9 @@ class Timekeeper:
             rules_hash=watched.rules_hash,
             at=now_usec(),
         )
+        self._conclude(watched, judgement)
+
+    def _conclude(self, watched: Watched, judgement: Judgement) -> None:
         job = watched.job
         change = alerts.decide(watched.standing, judgement, job.alerts, job.severity)
         self._engine.settle(watched, judgement, change)
@@ -622,13 +665,6 @@ def _with(
 
 def _find(watched: Watched, timer: UnitName) -> Promise | None:
     return next((one for one in watched.promises if one.unit == timer), None)
-
-
-def _is_told(watched: Watched) -> bool:
-    """One more slot of a timer that is dead, and about which somebody was told: it is on record,
-    and says nothing new. A timer of every minute would say it for weeks."""
-    incident = watched.standing.incident
-    return incident is not None and incident.told and incident.verdict is Verdict.MISSED
 
 
 def _has_to_settle(promise: Promise, timer: Timer | None, now: Usec) -> bool:

@@ -221,6 +221,77 @@ def test_killed_while_it_catches_up_it_loses_and_repeats_nothing(own_site: Site)
     assert [one["job"] for one in data["jobs"] if one["again"]] == [names[0]]
 
 
+# --- slots -----------------------------------------------------------------------------------
+
+TIMER = "[Timer]\nOnCalendar=*:*:0/3\nAccuracySec=1us\n[Install]\nWantedBy=timers.target\n"
+SLOTS_PASS = "until=$(($(date +%s) + 7)); while [ $(date +%s) -lt $until ]; do :; done"
+
+
+def timed(site: Site, *names: str) -> None:
+    """Jobs whose timers have each started a good run."""
+    for name in names:
+        site.node.write(f"/srv/{name}.word", "good\n")
+        site.node.write(f"/usr/lib/systemd/system/{name}.timer", TIMER)
+    jobs(site, *names, top="schedule: {start_within: 2s}")
+    site.node.systemctl("enable", "--now", *(f"{name}.timer" for name in names))
+    for name in names:
+        site.node.wait_for(lambda n=name: site.state(n)["verdict"] == "verified", 30, "a run")
+
+
+def missed(site: Site, name: str) -> int:
+    found = [run for run in history(site, name) if run["verdict"] == "missed"]
+    return len([run for run in found if run["judged"] is not None])
+
+
+def test_slots_that_were_missed_and_made_good_meanwhile_are_in_the_same_message(
+    own_site: Site,
+) -> None:
+    """With what runs are in it; and what still is missing is told by itself, once."""
+    site = own_site
+    names = ("made-good", "stays-dead", "dead-again", "had-failed")
+    timed(site, *names)
+    live(site, "had-failed", "fail")
+    site.node.systemctl("stop", "had-failed.timer")
+    ((_, alert),) = told(site, "had-failed")
+    timers = " ".join(f"{name}.timer" for name in names)
+    site.node.run(f"systemctl stop outcomed; systemctl mask --now {timers}; {SLOTS_PASS}")
+    start(site, "made-good", "fail")
+    start(site, "dead-again", "good")
+    site.node.run(SLOTS_PASS)
+    for name in ("made-good", "had-failed"):
+        timer = f"systemctl unmask {name}.timer; systemctl start {name}.timer"
+        site.node.run(f"echo good > /srv/{name}.word; {timer}")
+        start(site, name, "good")
+    up(site)
+    site.node.wait_for(lambda: meanwhile(site), 30, "what happened meanwhile")
+    (data,) = meanwhile(site)
+    assert [(one["job"], one["bad"], one["again"]) for one in data["jobs"]] == [
+        ("dead-again", {"missed": 1}, True),
+        ("made-good", {"failed": 1, "missed": 1}, False),
+    ]
+    assert told(site, "made-good") == []
+    assert told(site, "had-failed") == [("firing", alert), ("resolved", alert)]
+    for name in ("stays-dead", "dead-again"):
+        incident = site.state(name)["incident"]
+        assert incident is not None
+        assert told(site, name) == [("firing", incident)]
+        site.shows_as_failed(name, True)
+    assert [missed(site, name) for name in names] == [1, 1, 2, 1]
+    for name in ("made-good", "had-failed"):
+        state = site.state(name)
+        assert (state["verdict"], state["incident"]) == ("verified", None)
+        site.shows_as_failed(name, False)
+        site.node.run(["outcomectl", "status", name])
+
+    # And neither a restart nor a kill brings any of it again.
+    sent = len(site.receiver.requests)
+    site.node.systemctl("restart", "outcomed.service")
+    site.node.systemctl("kill", "--signal=KILL", "outcomed.service")
+    live(site, "made-good", "good")
+    site.messages("made-good")
+    assert len(site.receiver.requests) == sent
+
+
 # --- what happens meanwhile, and loses nothing -----------------------------------------------
 
 HARMLESS = {

@@ -459,3 +459,118 @@ def test_whoever_was_away_knows_in_the_end_what_he_would_have_known(
     # And each end that is told answers a beginning.
     known = {begin.incident.id} if begin.incident is not None and begin.incident.told else set()
     assert {ident for state, ident in messages if state == "resolved"} <= known | fired
+
+
+# --- slots of the past, found when the runs are judged ---------------------------------------
+
+N = Verdict.MISSED
+
+
+def judged_at(verdict: Verdict, number: int, at: int) -> Judgement:
+    one = judged(verdict, number)
+    if verdict is N:
+        return replace(one, run=replace(one.run, slot=Usec(at)), witness="replayed")
+    return replace(one, run=replace(one.run, started=Usec(at)))
+
+
+def found_late(
+    *history: Verdict, after: int = 1, standing: Standing | None = None
+) -> tuple[Standing, list[tuple[Judgement, Change]]]:
+    """The runs of this history are judged first, as ever; then it is found what was missed."""
+    ones = [judged_at(verdict, 50 + at, at) for at, verdict in enumerate(history, 1)]
+    runs = [one for one in ones if one.verdict is not N]
+    missed = [one for one in ones if one.verdict is N]
+    begin = now = standing or Standing()
+    policy = Alerts(after=after, to=("ops",))
+    for number, one in enumerate(runs, 1):
+        now = alerts.decide(now, one, policy, "critical", more=number < len(runs)).standing
+    if now.tally is not None:
+        now = alerts.reveal(now).standing
+    first = 0 if begin.incident is not None else missed[0].run.slot or 0
+    since = [one for one in runs if (one.run.started or 0) > first]
+    found = alerts.found_late(now, begin.incident, missed, since, policy, "critical")
+    return (found[-1][1].standing if found else now), found
+
+
+@pytest.mark.parametrize(
+    ("history", "after", "standing", "expected"),
+    [
+        # what a later run has made good is no message of its own, and stays on record
+        ((N, V), 1, None, ["- 1", "1 missed"]),
+        ((N, P), 1, None, ["- 1", "1 missed"]),
+        ((V, N, V, V), 1, None, ["- 2", "1 missed"]),
+        ((N, V, N, V), 1, None, ["- 1", "- 3", "2 missed"]),
+        # of a timer that is dead, the first one until a run came
+        ((N, N, N, V), 1, None, ["- 1", "1 missed"]),
+        ((N, N, V, N, N), 1, None, ["- 1", "F 4", "1 missed"]),
+        # together with what else went wrong
+        ((F, N, V), 1, None, ["- 2", "1 failed 1 missed"]),
+        ((N, F, V), 1, None, ["- 1", "1 failed 1 missed"]),
+        # what stands is told, once
+        ((N,), 1, None, ["F 1"]),
+        ((N, N), 1, None, ["F 1"]),
+        ((V, N), 1, None, ["F 2"]),
+        ((N, S), 1, None, ["F 1"]),
+        ((N, U), 1, None, ["F 1"]),
+        # unless there is an alert already: of a run, or from before
+        ((N, F), 1, None, ["- 1"]),
+        ((F, N), 1, None, ["- 2"]),
+        ((N,), 1, OPEN, ["- 1"]),
+        ((N, V), 1, OPEN, ["- 1"]),
+        ((N, N, F, N, N), 1, OPEN, ["- 1", "- 4"]),
+        ((V, N, V), 1, OPEN, ["- 2", "1 missed"]),
+        # and as many are counted as are asked for
+        ((N, V), 2, None, ["- 1"]),
+        ((N, N, V), 2, None, ["- 1", "- 2", "2 missed"]),
+        ((N, F, V), 2, None, ["- 1", "1 missed"]),
+        ((N, N), 2, None, ["- 1", "F 2"]),
+        ((N, V), 2, COUNTING, ["- 1", "1 missed"]),
+    ],
+)
+def test_of_slots_that_are_found_late_the_sinks_hear(
+    history: tuple[Verdict, ...], after: int, standing: Standing | None, expected: list[str]
+) -> None:
+    after_all, found = found_late(*history, after=after, standing=standing)
+    words = []
+    for one, change in found:
+        messages = [state for state, _ in change.messages]
+        assert messages in ([], ["firing"])
+        words.append(f"{'F' if messages else '-'} {one.run.slot}")
+    if after_all.folded is not None:
+        words.append(" ".join(f"{times} {one}" for one, times in after_all.folded.bad.items()))
+    assert words == expected
+
+
+def test_slots_of_two_timers_that_are_dead_are_one_alert() -> None:
+    """The second is found in the turn of the first, of which the ledger knows nothing yet."""
+    first, _ = found_late(N)
+    second = judged_at(N, 77, 7)
+    assert alerts.found_late(first, None, [second], [], Alerts(), "critical") == []
+
+
+def test_a_slot_that_was_made_good_is_seen_by_nobody() -> None:
+    standing, [(slot, change)] = found_late(N, V)
+    assert change.quiet
+    assert (change.opened, change.closed, change.messages) == (None, None, ())
+    assert standing.incident is None
+    assert standing.folded is not None
+    assert (standing.folded.since, standing.folded.to) == (slot.run.slot, ("ops",))
+    assert standing.folded.alert == alert_id(slot.run.id)
+
+
+PAST = st.lists(st.sampled_from([V, P, S, F, N]), min_size=1, max_size=20).filter(lambda h: N in h)
+
+
+@given(PAST)
+def test_whenever_it_is_found_what_is_open_in_the_end_is_the_same(history: list[Verdict]) -> None:
+    """As if somebody had been there when the slots passed."""
+    there = Standing()
+    for at, verdict in enumerate(history, 1):
+        there = alerts.decide(there, judged_at(verdict, 50 + at, at), Alerts(), "critical").standing
+    away, found = found_late(*history)
+    assert (away.incident is None) is (there.incident is None)
+    assert away.is_alarm is there.is_alarm
+    told = [state for _, change in found for state, _ in change.messages]
+    assert told in ([], ["firing"])
+    ids = [one.run.id for one, _ in found]
+    assert len(set(ids)) == len(ids)

@@ -805,6 +805,63 @@ def test_a_word_on_an_older_run_does_not_make_it_the_last(path: Path) -> None:
         assert row.last.judgement == judgement(number=3)
 
 
+def missed_at(at: int) -> Judgement:
+    """A slot of a time in which nobody looked, found afterwards."""
+    one = judgement()
+    key = f"slot:backup.timer:{at}"
+    slot = Run(run_id(one.run.job, key), one.run.job, one.run.unit, key, one.run.boot)
+    return replace(
+        one, run=replace(slot, slot=Usec(at)), verdict=Verdict.MISSED, witness="replayed"
+    )
+
+
+def test_a_slot_that_is_found_late_is_the_last_only_if_no_run_came_after_it(path: Path) -> None:
+    good = judgement(number=2)
+    assert good.run.started is not None
+    with Ledger(path) as one:
+        one.commit(Turn(judgements=[missed_at(START)]))
+        assert one.jobs()[0].last is not None
+        one.commit(Turn(judgements=[good]))
+        one.commit(Turn(judgements=[missed_at(good.run.started - 1)]))
+        (row,) = one.jobs()
+        assert row.last is not None
+        assert row.last.judgement == good
+        one.commit(Turn(judgements=[missed_at(good.run.started + 1)]))
+        (row,) = one.jobs()
+        assert row.last is not None
+        assert row.last.judgement == missed_at(good.run.started + 1)
+
+
+def test_what_was_judged_of_the_runs_since_a_moment_comes_as_it_stands(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [replace(judgement(number=n), verdict=Verdict.FAILED) for n in range(5)]
+    began = every[2].run.started
+    assert began is not None
+    with Ledger(path) as one:
+        one.commit(Turn(judgements=[*every, judgement("other"), missed_at(began)]))
+        one.commit(Turn(judgements=[later(every[3], Verdict.ACCEPTED)]))
+        found = one.judged_since(every[0].run.job, began)
+        assert found == [every[2], later(every[3], Verdict.ACCEPTED), every[4]]
+        assert one.judged_since(JobName("nobody"), Usec(0)) == []
+        monkeypatch.setattr(ledger, "LOOK_BACK", 2)  # the slot is one of them
+        assert one.judged_since(every[0].run.job, began) == [every[4]]
+
+
+def test_the_incident_that_was_open_at_a_moment_is_found(path: Path) -> None:
+    first = Incident("1", JobName("backup"), Usec(10), Verdict.FAILED, "", "", None)
+    second = replace(first, id="2", opened=Usec(30))
+    with Ledger(path) as one:
+        assert one.incident_at(first.job, Usec(15)) is None
+        one.commit(Turn(standings={first.job: Standing(first)}))
+        assert one.incident_at(first.job, Usec(15)) == first
+        closed = replace(first, closed=Usec(20))
+        one.commit(Turn(closed=[closed], standings={first.job: Standing(second)}))
+        found = [one.incident_at(first.job, Usec(at)) for at in (5, 15, 25, 35)]
+        assert found == [None, closed, None, second]
+        assert one.incident_at(JobName("other"), Usec(15)) is None
+
+
 def test_what_was_judged_after_a_run_is_known_by_its_last_verdict(path: Path) -> None:
     every = [replace(judgement(number=n), verdict=Verdict.FAILED) for n in range(5)]
     with Ledger(path) as one:

@@ -126,6 +126,15 @@ def test_random_delay_is_in_what_was_announced_and_not_in_the_calendar() -> None
     assert ends(settle(unknown, around(HOUR + LATEST + 1))) == [(0, "missed", "no-run")]
 
 
+def test_after_its_last_moment_a_slot_without_a_run_was_missed() -> None:
+    delayed = promise(replace(DAILY, random_delay=Usec(HOUR)))
+    last = slots.begin_by(T0, Schedule(), delayed)
+    assert last == at(LATEST + HOUR)
+    assert ends(settle(delayed, Around(now=Usec(last + 1), moments=(T0,)))) == [
+        (0, "missed", "no-run")
+    ]
+
+
 def test_what_is_wrong_with_the_timer_is_the_reason() -> None:
     look = around(LATEST + 1, is_alive=False, reason="timer-masked", because="it is masked")
     (slot,) = settle(promise(), look).slots

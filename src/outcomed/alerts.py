@@ -217,6 +217,26 @@ def _folding(standing: Standing, slot: Judgement, alert: Incident | None) -> Sta
     return replace(standing, folded=folded)
 
 
+def told_by_hook(
+    standing: Standing,
+    judgement: Judgement,
+    alerts: Alerts,
+    severity: Literal["critical", "warning"],
+    *,
+    more: bool,
+) -> Change:
+    """Of this run the hook has told, which is no part of the past any more. Where it is of an
+    incident that is held back, so that nobody has heard of that one, it takes its place."""
+    held = standing.incident
+    if standing.tally is None or held is None or judgement.verdict.klass is not Klass.BAD:
+        return decide(
+            standing, judgement, alerts, severity, more=more and standing.tally is not None
+        )
+    free = replace(standing, incident=None, tally=None)
+    change = decide(free, judgement, alerts, severity)
+    return replace(change, closed=replace(held, closed=judgement.at))
+
+
 def _over(before: Standing, change: Change) -> Change:
     """Nothing is open any more. What was held back is one of those that are told together."""
     folded, tally = before.folded, before.tally

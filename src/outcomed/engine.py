@@ -857,13 +857,8 @@ class Engine:
             one.key != open_run.key and self._is_over(one) for one in watched.track.runs
         )
         told = self._told_by_hook(watched, judgement)
-        change = alerts.decide(
-            watched.standing,
-            judgement,
-            job.alerts,
-            job.severity,
-            more=more and (told is None or watched.standing.tally is not None),
-        )
+        decide = alerts.decide if told is None else alerts.told_by_hook
+        change = decide(watched.standing, judgement, job.alerts, job.severity, more=more)
         watched.last_judged = run.last_invocation or watched.last_judged
         watched.last_finished = max(watched.last_finished, run.finished or 0)
         watched.track = watched.track.without(open_run.key)

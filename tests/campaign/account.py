@@ -15,7 +15,16 @@ from typing import Any
 from outcomed import alerts
 from outcomed.alerts import Standing
 from outcomed.ledger import Reader
-from outcomed.model import SECOND, Alerts, Incident, JobName, Judgement, Klass, Verdict
+from outcomed.model import (
+    SECOND,
+    Alerts,
+    Incident,
+    JobName,
+    Judgement,
+    Klass,
+    Verdict,
+    alert_id,
+)
 from tests.campaign.site import HOOKED, NAMES, PATIENT, RETRIED, truth
 from tests.nodes import Node
 
@@ -164,7 +173,7 @@ def _messages(books: Books) -> Iterable[str]:
 def _alerts(name: str, books: Books) -> Iterable[str]:
     """The alerts that the verdicts came to, each told by itself or among those of a downtime."""
     after = 3 if name in PATIENT else 1
-    due, over, bad = _due(books.judgements[name], Alerts(after=after, to=("ops",)))
+    due, over, bad, part_of = _due(books.judgements[name], Alerts(after=after, to=("ops",)))
     told = {
         state: {
             one["data"]["alert_id"]: one["data"]
@@ -175,8 +184,13 @@ def _alerts(name: str, books: Books) -> Iterable[str]:
     }
     firing, resolved = told["firing"], told["resolved"]
     for alert in firing.keys() - due.keys():
-        # The hook sees one run, and may speak of one whose incident is open: that it takes back.
-        if name not in HOOKED or resolved.get(alert, {}).get("reason") != "superseded":
+        # The hook sees one run, and may speak of one whose incident is open. Where that was told,
+        # this is taken back; else it takes its place.
+        known = part_of.get(alert, "")
+        if name in HOOKED and known in due and known not in firing:
+            due[alert] = due.pop(known)
+            over |= {alert} if known in over else set()
+        elif name not in HOOKED or resolved.get(alert, {}).get("reason") != "superseded":
             yield f"{name}: alert {alert} was told, and is none"
     for alert in resolved.keys() - firing.keys():
         yield f"{name}: the end of alert {alert} was told, its beginning was not"
@@ -206,14 +220,16 @@ def _alerts(name: str, books: Books) -> Iterable[str]:
 
 def _due(
     judgements: Sequence[Judgement], rule: Alerts
-) -> tuple[dict[str, str], set[str], Counter[str]]:
+) -> tuple[dict[str, str], set[str], Counter[str], dict[str, str]]:
     """What a daemon that is always there would have told: the alerts that are due, each with the
-    first of those that became it; those that are over; and how many bad runs each chain had."""
+    first of those that became it; those that are over; how many bad runs each chain had; and of
+    which alert each bad run, by its own alert's id, was a part."""
     standing = Standing()
     chains: dict[str, str] = {}
     due: dict[str, str] = {}
     over: set[str] = set()
     bad: Counter[str] = Counter()
+    part_of: dict[str, str] = {}
     for one in judgements:
         change = alerts.decide(standing, one, rule, "critical")
         incident = change.standing.incident
@@ -227,5 +243,6 @@ def _due(
             over.add(change.closed.id)
         if incident is not None and one.verdict.klass is Klass.BAD:
             bad[chains[incident.id]] += 1
+            part_of[alert_id(one.run.id)] = incident.id
         standing = change.standing
-    return due, over, bad
+    return due, over, bad, part_of

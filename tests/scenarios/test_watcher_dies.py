@@ -192,6 +192,23 @@ def test_what_the_hook_has_told_is_told_to_be_over(site: Site) -> None:
     assert len(told(site, "hooked")) == 3
 
 
+def test_what_the_hook_has_told_is_the_alert_also_where_worse_came_before(site: Site) -> None:
+    """A run that lied before has no hook: it is part of what was told of the one that failed."""
+    jobs(site, "lied-before", service=HOOK)
+    site.node.systemctl("stop", "outcomed.service")
+    start(site, "lied-before", "lie", "fail")
+    site.receiver.wait_for(1, 30, lambda one: one.json()["subject"] == "lied-before")
+    ((_, alert),) = told(site, "lied-before")
+    up(site)
+    judged(site, "lied-before", ["lie", "fail"])
+    site.node.wait_for(lambda: site.state("lied-before")["incident"], 20, "an incident")
+    assert site.state("lied-before")["incident"] == alert
+    site.shows_as_failed("lied-before", True)
+    assert told(site, "lied-before") == [("firing", alert)]
+    live(site, "lied-before", "good")
+    assert told(site, "lied-before") == [("firing", alert), ("resolved", alert)]
+
+
 def test_killed_while_it_catches_up_it_loses_and_repeats_nothing(own_site: Site) -> None:
     site = own_site
     names = [f"kill-{number}" for number in range(8)]

@@ -461,6 +461,45 @@ def test_whoever_was_away_knows_in_the_end_what_he_would_have_known(
     assert {ident for state, ident in messages if state == "resolved"} <= known | fired
 
 
+@pytest.mark.parametrize("before", [(X,), (X, F), (U, U), (V, X, V, X)])
+def test_what_the_hook_has_told_takes_the_place_of_what_is_held_back(
+    before: tuple[Verdict, ...],
+) -> None:
+    """So that its one message is the incident's, and its end is told."""
+    standing = Standing()
+    for number, verdict in enumerate(before):
+        change = alerts.decide(standing, judged(verdict, number), Alerts(), "critical", more=True)
+        standing = change.standing
+    held, told = standing.incident, judged(F, 9)
+    assert held is not None
+    change = alerts.told_by_hook(standing, told, Alerts(), "critical", more=True)
+    assert [(state, one.id) for state, one in change.messages] == [
+        ("firing", alert_id(told.run.id))
+    ]
+    assert change.closed == replace(held, closed=told.at)
+    assert change.standing.is_alarm
+    assert change.standing.folded == standing.folded
+    good = alerts.decide(change.standing, judged(V, 10), Alerts(), "critical", more=True)
+    assert [(state, one.id) for state, one in good.messages] == [
+        ("resolved", alert_id(told.run.id))
+    ]
+
+
+@pytest.mark.parametrize("verdict", [V, A, U, S])
+def test_what_the_hook_has_told_and_was_not_bad_changes_what_it_ever_does(verdict: Verdict) -> None:
+    held = alerts.decide(Standing(), judged(X), Alerts(), "critical", more=True).standing
+    for standing in (Standing(), held):
+        told = alerts.told_by_hook(standing, judged(verdict, 9), Alerts(), "critical", more=True)
+        assert told == alerts.decide(
+            standing, judged(verdict, 9), Alerts(), "critical", more=standing is held
+        )
+
+
+def test_the_first_failure_is_told_as_the_hook_has_told_it() -> None:
+    change = alerts.told_by_hook(Standing(), judged(F), Alerts(), "critical", more=True)
+    assert change == alerts.decide(Standing(), judged(F), Alerts(), "critical")
+
+
 # --- slots of the past, found when the runs are judged ---------------------------------------
 
 N = Verdict.MISSED

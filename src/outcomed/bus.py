@@ -409,6 +409,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._bus: Any = _open()
+        self._at_rest: dict[UnitName, list[UnitName]] | None = None
 
     def reopen(self) -> None:
         """After the bus was restarted. BusError: it is not there yet."""
@@ -561,13 +562,18 @@ class Calls:
         is_alive = found.next_realtime is not None or found.next_monotonic is not None
         return found if is_alive else None
 
-    def schedule(self, unit: UnitName, remembered: Iterable[UnitName] = ()) -> tuple[Timer, ...]:
+    def schedule(
+        self, unit: UnitName, remembered: Iterable[UnitName] = (), *, search: bool = False
+    ) -> tuple[Timer, ...]:
         """The timers that should start this unit: those that are loaded, the one of its own name,
         and those that once did, unless they have come to start another. `TriggeredBy=` alone has
-        no timer that was disabled before the boot, is masked, or was removed."""
+        no timer that was disabled before the boot, is masked, or was removed. `search`: where there
+        is none of these, any whose file says so."""
         own = UnitName(f"{unit.rpartition('.')[0]}.timer")
         loaded, once = self.timers(unit), tuple(remembered)
         found = [self.timer(name) for name in dict.fromkeys((*loaded, *once, own))]
+        if search and not any(timer.triggers == unit for timer in found):
+            found += [self.timer(name) for name in self._timers_at_rest().get(unit, ())]
         known = {*loaded, *once}
         return tuple(
             {
@@ -577,6 +583,27 @@ class Calls:
                 or (not timer.triggers and (timer.load != "not-found" or timer.unit in known))
             }.values()
         )
+
+    def _timers_at_rest(self) -> dict[UnitName, list[UnitName]]:
+        """The timers that do not run, by the unit that each would start; of one that is masked
+        nobody knows it. systemd has to read the files of all of them, so it is asked once."""
+        if self._at_rest is not None:
+            return self._at_rest
+        rows = self._manager(b"ListUnitsByPatterns", b"asas", [], [b"*.timer"])
+        running = {row[0].decode() for row in rows if row[3] != b"inactive"}
+        rows = self._manager(b"ListUnitFilesByPatterns", b"asas", [], [b"*.timer"])
+        names = {row[0].decode(errors="replace").rpartition("/")[2] for row in rows}
+        found: dict[UnitName, list[UnitName]] = {}
+        for name in sorted(name for name in names - running if "@." not in name):
+            with contextlib.suppress(RefusedError):
+                target = bytes(self._property(UnitName(name), _TIMER, b"Unit", b"s")).decode()
+                found.setdefault(UnitName(target), []).append(UnitName(name))
+        self._at_rest = found
+        return found
+
+    def forget_files(self) -> None:
+        """systemd read its units again."""
+        self._at_rest = None
 
     def service_state(self, unit: UnitName) -> Service:
         """Whether systemd would start it, by its own words. Loads what is not loaded."""

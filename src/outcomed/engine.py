@@ -243,6 +243,7 @@ class Engine:
     def forget_settings(self) -> None:
         """systemd read its units again: nothing that was cached about them holds."""
         self.journald.clear()
+        self.calls.forget_files()
         self._settings.clear()
         for watched in self.jobs.values():
             watched.log = watched.timers = None

@@ -228,7 +228,10 @@ class Timekeeper:
             found = [calls.announced(timer) for timer in known]
             if all(found):
                 return {timer.unit: timer for timer in found if timer is not None}
-        timers = calls.schedule(watched.job.unit, [timer.unit for timer in known])
+        # Only where the job's file says so, a timer that never ran is awaited (`_renew`).
+        search = watched.job.schedule.start_within is not None
+        names = [timer.unit for timer in known]
+        timers = calls.schedule(watched.job.unit, names, search=search)
         return {timer.unit: timer for timer in timers}
 
     def _reckon_timers(

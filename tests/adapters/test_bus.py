@@ -453,6 +453,30 @@ def test_a_timer_counts_for_the_unit_that_it_starts(
     assert (found.unit, found.active) == (timer, "inactive")
 
 
+def test_a_timer_of_another_name_that_never_ran_is_found_by_its_file(
+    timed: Callable[..., tuple[UnitName, UnitName]], unit: Callable[..., UnitName], calls: Calls
+) -> None:
+    """Once: what files there are is asked again when systemd has read them again."""
+    other, late = unit(), unit()
+    _, timer = timed(f"OnCalendar=2099-01-01\nUnit={other}")
+    assert calls.schedule(other) == ()
+    (found,) = calls.schedule(other, search=True)
+    assert (found.unit, found.load, found.active) == (timer, "loaded", "inactive")
+    assert found.calendar == ("2099-01-01 00:00:00",)
+    name, second = timed(f"OnCalendar=2099-01-01\nUnit={late}")
+    assert calls.schedule(late, search=True) == ()
+    calls.forget_files()
+    assert [one.unit for one in calls.schedule(late, search=True)] == [second]
+    assert calls.schedule(name, search=True) == ()  # its own one starts another
+    systemctl("start", second)
+    assert [one.active for one in calls.schedule(late, search=True)] == ["active"]
+    systemctl("stop", second)
+    (UNITS / second).unlink()
+    systemctl("mask", "--runtime", second)
+    calls.forget_files()
+    assert calls.schedule(late, search=True) == ()
+
+
 def test_an_alias_of_a_timer_is_the_timer(
     timed: Callable[..., tuple[UnitName, UnitName]], calls: Calls
 ) -> None:

@@ -158,6 +158,24 @@ def test_never_ran(site: Site, way: str) -> None:
     site.node.run(f"systemctl stop {name}.timer; rm /etc/outcomed/jobs.d/{name}.yaml")
 
 
+def test_timer_of_another_name_that_never_ran_is_missed_as_one_of_the_same_name_is(
+    site: Site,
+) -> None:
+    """Disabled before outcomed came: its `Unit=` alone says what it is to start."""
+    text = f"[Timer]\n{EVERY_3S}Unit=dump.service\n[Install]\nWantedBy=timers.target\n"
+    site.node.write("/usr/lib/systemd/system/at-night.timer", text)
+    site.job("dump", "date > /srv/dump", "- artifact: /srv/dump\n", top=SOON)
+    state = becomes(site, "dump", "missed", "timer-disabled")
+    assert site.say("dump", state, "missed", "timer-disabled") == (
+        "at-night.timer promised a run, and none began within 2 s: "
+        "at-night.timer is disabled and does not run"
+    )
+    site.node.systemctl("enable", "--now", "at-night.timer")
+    becomes(site, "dump", "verified", "held")
+    assert [one["data"]["state"] for one in site.messages("dump")] == ["firing", "resolved"]
+    site.node.run("systemctl stop at-night.timer; rm /etc/outcomed/jobs.d/dump.yaml")
+
+
 def test_timer_that_has_nothing_to_count_from_is_missed(own_site: Site) -> None:
     """After a boot, OnUnitActiveSec= alone never elapses: the timer is active, and dead."""
     site = own_site

@@ -454,8 +454,9 @@ NO_TIMER = "no timer that is loaded starts x.service"
         (Schedule(finish_within=Usec(1)), "x.path", [("unit", NO_TIMER)]),
         (
             *(Schedule(start_within=Usec(1)), ""),
-            [("unit", NO_TIMER), ("schedule.start_within", "nothing says when it is to start")],
+            [("unit", NO_TIMER), ("schedule.start_within", "of any other nothing says when")],
         ),
+        (Schedule(verified_within=Usec(1)), "", []),
     ],
 )
 def test_a_schedule_that_nothing_keeps_becomes_a_warning(

@@ -323,8 +323,10 @@ def test_a_script_gets_the_next_slot_and_its_deadline(world: World, asker: Asker
 
 def test_a_job_without_a_timer_says_what_is_asked_of_it(world: World, asker: Asker) -> None:
     shown = asker.reads("status invoices")
-    assert "Next run: no timer starts it" in shown
+    assert "Next run: no timer starts it, and that no run comes, nobody notices" in shown
     assert "End by" not in shown
+    world.know(replace(INVOICES, schedule=Schedule(verified_within=Usec(DAY))))
+    assert "nobody notices" not in asker.reads("status invoices")
     job = replace(INVOICES, schedule=Schedule(every=Usec(DAY), start_within=Usec(5 * MINUTE)))
     world.know(job)
     timer = replace(world.promise(job, None).timer, unit=slots.BY_HAND, accuracy=Usec(0))

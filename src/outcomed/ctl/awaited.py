@@ -42,9 +42,10 @@ def lines(row: JobRow, reader: Reader, run: Run | None, now: Usec) -> Iterator[L
         yield "Service", service, RED
     for promise in row.promises:
         yield from _slot(promise, job, timers, now)
-    if not row.promises:
-        yield "Next run", "no timer starts it", DIM
     finish, proof = deadlines(row, job, reader)
+    if not row.promises:
+        silent = "" if proof.span is not None else ", and that no run comes, nobody notices"
+        yield "Next run", f"no timer starts it{silent}", DIM
     if finish.span is not None:
         began = run.started if run is not None else None
         yield "End by", _by(began, finish.span, "its start", finish, "finish_within", now), ""

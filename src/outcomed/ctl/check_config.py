@@ -162,10 +162,12 @@ def _about_schedule(job: Job, name: str, triggers: Sequence[str]) -> Iterator[Wa
     if job.schedule.every is not None:
         return
     fault = f"no timer that is loaded starts {name}"
-    hint = "that no run comes, nobody notices; schedule: {every: 24h} says how often one has to"
-    yield "unit", fault, hint
+    if job.schedule.verified_within is None:
+        hint = "that no run comes, nobody notices; schedule: {every: 24h} says how often one has to"
+        yield "unit", fault, hint
     if job.schedule.start_within is not None:
-        yield "schedule.start_within", f"{fault}, and nothing says when it is to start", None
+        fault += ": one that is disabled is awaited, of any other nothing says when it would elapse"
+        yield "schedule.start_within", fault, None
 
 
 def _about_exit_status(job: Job, unit: dict[str, str]) -> Iterator[Warned]:

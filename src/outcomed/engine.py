@@ -77,6 +77,7 @@ from outcomed.tracker import Open, Phase, Seen, Told, Track, What
 from outcomed.waits import Reckon, Steps, Wait
 
 SLICE = 0.005  # seconds of reading output before the other jobs have their turn
+LONG_SLICE = 0.1  # while they all have only a past, and each turn costs a commit
 BATCH = 100  # replayed runs in one turn
 STRETCH = 1000  # of PID 1's entries: so much of the past is held in memory at a time
 SYNC_PATIENCE = 30.0  # seconds; journald under a flood answers late
@@ -1028,8 +1029,9 @@ class Engine:
             said.patterns = self._patterns(watched)
         items = source.lines(job.unit, ids, begin, own, words=words, mains=mains)
         while True:
+            until = time.monotonic() + (LONG_SLICE if self.catching_up else SLICE)
             with self.guard.at(what):
-                is_all = listening.take_items(said, items, own, ended, time.monotonic() + SLICE)
+                is_all = listening.take_items(said, items, own, ended, until)
             if is_all:
                 return True
             if source is self.journal:

@@ -582,7 +582,9 @@ class Engine:
         """The run that is to be judged next: a job's runs are judged in their order."""
         runs = sorted(watched.track.runs, key=lambda run: run.attempts[0].started or 0)
         if self.catching_up:
-            runs = runs[:-1]
+            # What the bus shows meanwhile comes after all that is still to be read.
+            past = (run for run in runs if (run.attempts[0].started or 0) <= self.caught_up_at)
+            runs = list(past)[:-1]
         return next((run for run in runs if run.ended), None)
 
     def look_around(self, now: Usec) -> None:

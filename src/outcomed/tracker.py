@@ -193,10 +193,12 @@ _CODES = {1: "exited", 2: "killed", 3: "dumped"}
 
 def see(track: Track, seen: Seen, *, asked: bool = False) -> Track:
     """Fold in a unit's state, from its signal or, `asked`, from a question."""
-    if not seen.invocation or not seen.left_idle or seen.sub == "auto-restart-queued":
+    if not seen.invocation or not seen.left_idle:
         return track
     now = phase(seen.active, seen.sub)
     run = track.find(seen.invocation)
+    if seen.sub == "auto-restart-queued" and (run is None or seen.result == "success"):
+        return track  # it may be the next attempt's id already, with nothing else of its own
     if now is Phase.ENDED and not _is_news(track, run, seen, asked):
         return track
     run = run or _begin(track, seen.invocation, seen.boot)

@@ -768,6 +768,15 @@ def test_a_resumed_run_knows_all_of_its_attempts() -> None:
     ]
 
 
+def test_a_resumed_run_that_is_about_to_be_tried_again_waits_for_it() -> None:
+    """systemd already queues the next attempt, which has no entry yet."""
+    (run,) = runs(fold([seen("A")]))
+    queued = seen("A", "activating", "auto-restart-queued", result="exit-code", code=1, status=1)
+    asked = tracker.see(tracker.resume(EMPTY, run), queued, asked=True)
+    (tried,) = runs(fold([seen("B", "activating", "auto-restart-queued"), seen("B")], asked))
+    assert (tried.key, tried.attempts) == (run.key, 2)
+
+
 def test_a_runs_identity_is_its_first_invocation_id() -> None:
     (run,) = runs(fold([seen("A")]))
     assert run.id == run_id(JOB, invocation("A"))

@@ -81,6 +81,7 @@ LONG_SLICE = 0.1  # while they all have only a past, and each turn costs a commi
 BATCH = 100  # replayed runs in one turn
 STRETCH = 1000  # of PID 1's entries: so much of the past is held in memory at a time
 SYNC_PATIENCE = 30.0  # seconds; journald under a flood answers late
+ANSWER_PATIENCE = 1.0  # seconds in which everybody waits for journald
 BUS_PAUSE = 3.0  # seconds; by then a bus that was restarted is there again
 BUS_PATIENCE = 60.0  # seconds; it is connected to again every second
 IDLE_JOURNAL = 60.0  # seconds after which the journal's files are let go
@@ -256,7 +257,22 @@ class Engine:
         for watched in self.by_unit.get(seen.unit, ()):
             if asked and seen.left_idle < watched.adopted and _is_over(seen):
                 continue  # history, from before anybody watched
+            if asked and (watched.track.runs or seen.sub in tracker.BETWEEN):
+                self._hear_until(watched, seen, now)
             self._see(watched, seen, now, asked=asked)
+
+    def _hear_until(self, watched: Watched, seen: Seen, now: Usec) -> None:
+        """An answer may be ahead of the signals, and of the journal as it was read. Where it shows
+        an activation that is not known, only the journal says whether that is the next attempt of
+        the run under way, how many came between, and when the first one began."""
+        known = watched.track.find(seen.invocation) is not None
+        if not seen.invocation or known or self._is_old_news(watched, seen.invocation):
+            return
+        with contextlib.suppress(JournalError):  # what the bus says stands
+            journal.synchronize(ANSWER_PATIENCE)
+        watched.since = watched.since or Usec(now - LOOK_BACK)
+        self._hear_recent(watched)
+        self.examine(watched)
 
     def _see(self, watched: Watched, seen: Seen, now: Usec, *, asked: bool) -> None:
         before = watched.track

@@ -89,7 +89,9 @@ def _carry_out(node: Node, plan: Plan) -> str:
             print(f"  {number} of {len(acts)}: {at}", flush=True)
     site.stop_load(node)
     _until_all_is_told(node)
-    return ", ".join(f"{times} x {how}" for how, times in sorted(at.items()))
+    kills = sum(times for how, times in at.items() if how.startswith("killed"))
+    ways = ", ".join(f"{times} x {how}" for how, times in sorted(at.items()))
+    return f"{kills} kills, {at.get('power cut', 0)} power cuts ({ways})"
 
 
 def _keep(node: Node, plan: Plan) -> None:
@@ -113,9 +115,9 @@ def _daemon(node: Node) -> str:
 
 def _kill(node: Node, chance: random.Random) -> str:
     pid = _daemon(node)
-    node.run(f"sleep {chance.uniform(0, LATEST):.3f}; kill -KILL {pid}", check=False)
+    result = node.run(f"sleep {chance.uniform(0, LATEST):.3f}; kill -KILL {pid}", check=False)
     _is_gone(node, pid)
-    return "killed"
+    return "killed" if result.returncode == 0 else "ended by itself"
 
 
 def _kill_at_write(node: Node, chance: random.Random) -> str:

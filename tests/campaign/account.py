@@ -3,12 +3,15 @@
 Each function returns what is wrong, as sentences; nothing is what is expected.
 """
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,7 @@ class Books:
     incidents: Mapping[str, Mapping[str, Incident]]  # by job and id
     under_way: int
     started: Mapping[str, Sequence[str]]  # by job, the attempts' ids as PID 1 has them
+    attempts: frozenset[str]  # those that the ledger has
     events: Sequence[dict[str, Any]]  # as they arrived, repeats included
     faults: list[str] = field(default_factory=list)
 
@@ -62,12 +66,16 @@ def read(node: Node) -> Books:
                 for name in NAMES
             }
             under_way = len(reader.under_way())
+        with contextlib.closing(sqlite3.connect(Path(directory) / LEDGER.name)) as db:
+            attempts = frozenset(
+                one.hex() for (one,) in db.execute("SELECT invocation FROM attempt")
+            )
     started = defaultdict(list)
     units = [f"UNIT={name}.service" for name in NAMES]
     for entry in node.journal(STARTING, "_PID=1", *units):
         started[entry["UNIT"].removesuffix(".service")].append(entry["INVOCATION_ID"])
     events = [request.json() for request in node.receiver(8080).requests]
-    return Books(judgements, incidents, under_way, started, events)
+    return Books(judgements, incidents, under_way, started, attempts, events)
 
 
 def _history(reader: Reader, name: str) -> Iterable[Any]:
@@ -116,20 +124,21 @@ def _first_verdicts(books: Books) -> Iterable[str]:
     for name, judgements in books.judgements.items():
         times = Counter(one.run.id for one in judgements)
         yield from (f"{name}: run {run} was judged {n} times" for run, n in times.items() if n > 1)
-        began = [one.run.started or 0 for one in judgements]
-        if began != sorted(began):
-            yield f"{name}: verdicts are not in the order of the runs"
-        attempts = sum(one.run.attempts for one in judgements)
-        known = {one.run.invocation for one in judgements}
-        known |= {one.run.last_invocation for one in judgements}
-        started = books.started.get(name, ())
-        if name in RETRIED:  # those between the first and the last are known by their number
-            if attempts < len(started):
-                yield f"{name}: {len(started)} attempts of PID 1, {attempts} in the ledger"
-            continue
-        for invocation in started:
+        for before, one in pairwise(judgements):
+            if (one.run.started or 0) < (before.run.started or 0):
+                yield f"{name}: {_which(one)} was judged after {_which(before)}"
+        if name in RETRIED:  # those between the first and the last are in no verdict
+            known = books.attempts
+        else:
+            known = frozenset(one.run.last_invocation for one in judgements)
+        for invocation in books.started.get(name, ()):
             if invocation not in known:
-                yield f"{name}: run {invocation} was never judged"
+                yield f"{name}: attempt {invocation} was never judged"
+
+
+def _which(one: Judgement) -> str:
+    run = one.run
+    return f"{run.key} of boot {run.boot}, begun {run.started}, {run.attempts} attempts"
 
 
 def _true_verdicts(books: Books) -> Iterable[str]:

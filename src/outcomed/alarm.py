@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import time
+from collections.abc import Container
 
 from outcomed.model import SECOND, Usec
 
@@ -20,6 +21,7 @@ if sys.version_info >= (3, 13):
             flags = os.TFD_NONBLOCK | os.TFD_CLOEXEC
             self._fd = os.timerfd_create(time.CLOCK_REALTIME, flags=flags)
             self._at = 0
+            self._noticed = False  # that the clock was set, before anybody was woken for it
             self.set(None)
 
         def files(self) -> list[int]:
@@ -27,25 +29,33 @@ if sys.version_info >= (3, 13):
 
         def timeout(self) -> float | None:
             """Seconds after which to look without being woken; None: never."""
-            return None
+            return 0.0 if self._noticed else None
 
         def set(self, at: Usec | None) -> None:
             wanted = NEVER if at is None else max(at, 1)
             if wanted != self._at:
                 self._at = wanted
                 flags = os.TFD_TIMER_ABSTIME | os.TFD_TIMER_CANCEL_ON_SET
-                os.timerfd_settime_ns(self._fd, flags=flags, initial=wanted * 1000)
+                try:
+                    os.timerfd_settime_ns(self._fd, flags=flags, initial=wanted * 1000)
+                except OSError as error:  # it is set, and says so once
+                    if error.errno != errno.ECANCELED:
+                        raise
+                    self._noticed = True
 
-        def was_set(self) -> bool:
-            """After a wake-up: whether the clock is why. It has to be set again then."""
+        def was_set(self, readable: Container[int]) -> bool:
+            """After a wake-up: whether the clock was set. The alarm has to be set again then."""
+            noticed, self._noticed = self._noticed, False
+            if self._fd not in readable:
+                return noticed
             self._at = 0
             try:
                 os.read(self._fd, 8)
             except BlockingIOError:
-                return False
+                return noticed
             except OSError as error:
-                return error.errno == errno.ECANCELED
-            return False
+                return noticed or error.errno == errno.ECANCELED
+            return noticed
 
         def close(self) -> None:
             os.close(self._fd)
@@ -67,7 +77,7 @@ else:
         def set(self, at: Usec | None) -> None:
             self._at = at
 
-        def was_set(self) -> bool:
+        def was_set(self, readable: Container[int]) -> bool:
             return False
 
         def close(self) -> None:

@@ -386,7 +386,7 @@ class Daemon:
             if self._wake.fileno() in readable:
                 _drain(self._wake)
                 self._take_requests()
-            if readable.intersection(self._alarm.files()) and self._alarm.was_set():
+            if self._alarm.was_set(readable):
                 self._clock_was_set()
             try:
                 self._take_signals(self.engine.watch, now)

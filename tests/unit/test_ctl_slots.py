@@ -93,6 +93,12 @@ def rows(asker: Asker, line: str) -> list[str]:
 # --- explain ---------------------------------------------------------------------------------
 
 
+def test_explain_of_a_slot_that_was_found_late_says_so(world: World, asker: Asker) -> None:
+    world.miss(BACKUP, MISSED, "timer-masked", "db-backup.timer is masked", witness="replayed")
+    said = " ".join(asker.reads("explain db-backup").split())
+    assert "found afterwards: outcomed.service did not run when it passed" in said
+
+
 def test_explain_of_a_missed_slot_says_what_was_promised_and_what_to_type(
     world: World, asker: Asker
 ) -> None:

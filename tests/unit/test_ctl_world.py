@@ -113,7 +113,9 @@ class World:
             ledger.commit(Turn(slots=[(job.name, slot)]))
         return slot
 
-    def miss(self, job: Job, at: Usec, reason: str, because: str) -> Judgement:
+    def miss(
+        self, job: Job, at: Usec, reason: str, because: str, *, witness: str = "live"
+    ) -> Judgement:
         """A slot that passed without a run, and the verdict on that."""
         slot = self.slot(job, at, "missed", reason, because=because)
         run = Run(
@@ -126,7 +128,7 @@ class World:
             slot=at,
         )
         summary = f"{slot.timer} promised a run, and none began within 10 min: {because}"
-        return self.judge(job, run, Verdict.MISSED, summary, reason)
+        return self.judge(job, run, Verdict.MISSED, summary, reason, witness=witness)
 
     def run(self, job: Job, began: Usec, lasted: int = 4 * SECOND, **facts: object) -> Run:
         """A run with ids that begin 0001, 0002, … and are the same every time."""

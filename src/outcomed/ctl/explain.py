@@ -256,7 +256,10 @@ def _about_run(case: Case, run: Run, now: Usec) -> Iterator[tuple[str, str]]:
 
 
 def _about_verdict(case: Case, now: Usec) -> Iterator[tuple[str, str]]:
-    yield "Judged", f"{times.since(case.first.at, now)}; {_WITNESS[case.first.witness]}"
+    witness = _WITNESS[case.first.witness]
+    if case.first.past_slot is not None:  # of what did not happen, nothing stands in the journal
+        witness = "found afterwards: outcomed.service did not run when it passed"
+    yield "Judged", f"{times.since(case.first.at, now)}; {witness}"
     if case.judgement.was is not None:
         yield "Was", f"{case.first.verdict}: {case.first.summary}"
         yield "Accepted", f"{times.since(case.judgement.at, now)}, by {case.judgement.by}"

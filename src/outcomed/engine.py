@@ -167,6 +167,7 @@ class Engine:
         self.turn = Turn()
         self.concluded: list[Concluded] = []
         self.uncommitted: set[tuple[JobName, InvocationId]] = set()  # attempts judged in this turn
+        self.judged: set[RunId] = set()  # runs, in this turn
         self.revealed: list[tuple[Incident, UnitName]] = []  # open since the past, shown to nobody
         self.catching_up = False
         self.behind: set[JobName] | None = None  # whose past is not judged to its end; None: told
@@ -343,8 +344,7 @@ class Engine:
         return self.ledger.judged(watched.job.name, invocation)
 
     def _is_judged(self, run: RunId) -> bool:
-        judged = any(judgement.run.id == run for judgement in self.turn.judgements)
-        return judged or self.ledger.knows_run(run)
+        return run in self.judged or self.ledger.knows_run(run)
 
     def hear(self, watched: Watched, told: Told) -> None:
         """One of PID 1's entries about the job's unit."""
@@ -933,6 +933,7 @@ class Engine:
         watched.standing = turn.standings[job.name] = change.standing
         self.may_fold |= change.standing.folded is not None
         turn.judgements.append(judgement)
+        self.judged.add(judgement.run.id)
         self._remember(watched, judgement)
         if judgement.verdict.klass is Klass.GOOD:
             watched.good = max(watched.good or Usec(0), judgement.at)
@@ -1472,6 +1473,7 @@ class Engine:
         self._told_before = self.progress.told
         self.turn = Turn()
         self.uncommitted.clear()
+        self.judged.clear()
         concluded, self.concluded = self.concluded, []
         return list(zip(seqs, concluded, strict=True))
 

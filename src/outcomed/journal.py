@@ -426,9 +426,8 @@ class _Limit:
         self._measure()
 
     def _measure(self) -> None:
-        with open(
-            "/proc/self/statm", "rb", buffering=0
-        ) as file:  # twice for each run: so it counts
+        # Twice for each run, so it counts what Path and a buffer take.
+        with open("/proc/self/statm", "rb", buffering=0) as file:
             pages = int(file.read(200).split()[5])
         self._most = pages * resource.getpagesize() + ENTRY_MEMORY
 

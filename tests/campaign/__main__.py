@@ -155,7 +155,8 @@ def _until_all_is_told(node: Node) -> None:
         newest = [ids[-1] for ids in books.started.values() if ids]
         judged = {one.run.last_invocation for all_ in books.judgements.values() for one in all_}
         out = node.path("/var/lib/outcomed/spool/out")
-        return not books.under_way and set(newest) <= judged and not list(out.glob("*.json"))
+        is_told = not books.folded and not list(out.glob("*.json"))
+        return not books.under_way and set(newest) <= judged and is_told
 
     node.wait_for(is_done, PATIENCE, "all runs to be judged and told")
     node.systemctl("stop", "outcomed.service")  # with its last turn

@@ -44,6 +44,7 @@ class Books:
     judgements: Mapping[str, Sequence[Judgement]]  # by job, in the order of their verdicts
     incidents: Mapping[str, Mapping[str, Incident]]  # by job and id
     under_way: int
+    folded: int  # jobs of which something is left to be told together
     started: Mapping[str, Sequence[str]]  # by job, the attempts' ids as PID 1 has them
     attempts: frozenset[str]  # those that the ledger has
     events: Sequence[dict[str, Any]]  # as they arrived, repeats included
@@ -66,6 +67,7 @@ def read(node: Node) -> Books:
                 for name in NAMES
             }
             under_way = len(reader.under_way())
+            folded = sum(row.standing.folded is not None for row in reader.jobs())
         with contextlib.closing(sqlite3.connect(Path(directory) / LEDGER.name)) as db:
             attempts = frozenset(
                 one.hex() for (one,) in db.execute("SELECT invocation FROM attempt")
@@ -75,7 +77,7 @@ def read(node: Node) -> Books:
     for entry in node.journal(STARTING, "_PID=1", *units):
         started[entry["UNIT"].removesuffix(".service")].append(entry["INVOCATION_ID"])
     events = [request.json() for request in node.receiver(8080).requests]
-    return Books(judgements, incidents, under_way, started, attempts, events)
+    return Books(judgements, incidents, under_way, folded, started, attempts, events)
 
 
 def _history(reader: Reader, name: str) -> Iterable[Any]:

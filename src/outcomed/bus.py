@@ -288,7 +288,9 @@ def _seen(
         code=_integer(service, b"ExecMainCode"),
         status=_integer(service, b"ExecMainStatus"),
         errno=_integer(service, b"StatusErrno"),
-        pid=_integer(service, b"ExecMainPID"),
+        pid=_integer(
+            service, b"MainPID"
+        ),  # ExecMainPID is the last run's until it is the next one's
         left_idle=_usec(properties, b"InactiveExitTimestamp"),
         left_idle_mono=_usec(properties, b"InactiveExitTimestampMonotonic"),
         became_idle=_usec(properties, b"InactiveEnterTimestamp"),
@@ -498,7 +500,9 @@ class Calls:
 
     def look(self, unit: UnitName, boot: BootId) -> Seen:
         """A unit's state now."""
-        return _seen(unit, boot, self._all(unit, _UNIT), self._all(unit, _SERVICE))
+        # All interfaces at once: between two answers the next run may begin.
+        found = self._all(unit, b"")
+        return _seen(unit, boot, found, found)
 
     def _all(self, unit: UnitName, interface: bytes) -> dict[bytes, Any]:
         arguments = dbuslib.apply_signature(b"s", [interface])

@@ -73,7 +73,7 @@ class Seen(Record, frozen=True):
     code: int = 0  # waitid(2)'s si_code: 1 exited, 2 killed, 3 dumped
     status: int = 0
     errno: int = 0  # StatusErrno=, what it said of itself
-    pid: int = 0  # ExecMainPID=
+    pid: int = 0  # MainPID=, of a process that runs
     left_idle: Usec = Usec(0)  # InactiveExitTimestamp
     left_idle_mono: Usec = Usec(0)
     became_idle: Usec = Usec(0)  # InactiveEnterTimestamp

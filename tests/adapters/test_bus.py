@@ -230,6 +230,22 @@ def test_a_unit_is_looked_at_without_a_signal(
     assert calls.invocation(name) == seen.invocation
 
 
+def test_an_answer_is_of_one_moment(
+    boot: BootId, unit: Callable[..., UnitName], calls: Calls
+) -> None:
+    """A failed run's id must not come with what the next one, which has just begun, shows."""
+    limit = "[Unit]\nStartLimitIntervalSec=0\n"
+    name = unit(f"{limit}[Service]\nType=oneshot\nExecStart=/bin/sh -c 'exit 3'\n")
+    script = f"for run in $(seq 60); do systemctl start {name}; done"
+    with subprocess.Popen(["sh", "-c", script], stderr=subprocess.DEVNULL) as load:
+        found = []
+        while load.poll() is None:
+            found.append(calls.look(name, boot))
+    states = {(one.active, one.result, one.pid != 0) for one in found}
+    assert ("failed", "exit-code", False) in states
+    assert {state for state in states if state[0] == "failed"} == {("failed", "exit-code", False)}
+
+
 def test_a_slot_is_told_with_the_run_that_answers_it(
     boot: BootId, unit: Callable[..., UnitName], calls: Calls
 ) -> None:

@@ -151,7 +151,7 @@ def _look(rule: Artifact, request: Request, host: Host) -> Sight:
 
 def sight(rule: Artifact, unit: UnitName, window: Window, host: Host) -> Sight:
     """Find the newest match; where it has a sidecar, read that too."""
-    seen = probes.look(rule, unit, host, rules.counts_from(rule, window))
+    seen = probes.look(rule, unit, host, rules.spans(rule, window))
     look = replace(
         seen,
         pattern=printable(seen.pattern),

@@ -112,6 +112,7 @@ class Daemon:
         self._say_problems(loaded.problems)
         now = now_usec()
         self._take(loaded, rows, now)
+        self.engine.note_clock(now)
         self._resume_open_runs()
         self._connect()
         self._catch_up(now)
@@ -381,6 +382,7 @@ class Daemon:
         while not self.stop:
             readable = self._sleep(beat + watchdog if watchdog else None)
             now = now_usec()
+            self.engine.note_clock(now)
             if self._signals_read in readable:
                 os.read(self._signals_read, 64)
             if self._wake.fileno() in readable:

@@ -178,6 +178,8 @@ class Engine:
         self.begins: Usec | None = None  # the journal, when the past was read
         self.gap = ""  # what is missing of the journal that was to be caught up with
         self._was_read = False  # to its end
+        self.future_until = Usec(0)  # so far the clock had come when it was set back
+        self._clock: int | None = None  # what it was ahead of the time since the boot
         self.caught_up_at = Usec(0)  # what ended before is replayed, not witnessed
         self.progress = ledger.progress()
         self.time = Timekeeper(self)
@@ -250,6 +252,17 @@ class Engine:
         self._settings.clear()
         for watched in self.jobs.values():
             watched.log = watched.timers = None
+
+    # --- the clock ----------------------------------------------------------------------------
+
+    def note_clock(self, now: Usec) -> None:
+        """Whether the clock was set back since it was last looked at, be it by an earlier process:
+        files may be there that will be written only after now."""
+        ahead = now - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+        behind = self.progress.at - now if self._clock is None else self._clock - ahead
+        self._clock = ahead
+        if behind >= SECOND:
+            self.future_until = max(self.future_until, Usec(now + behind))
 
     # --- observations -------------------------------------------------------------------------
 
@@ -1270,7 +1283,7 @@ class Engine:
         """What one rule says that the check unit need not look at."""
         match rule:
             case Artifact():
-                seen = probes.look(rule, run.unit, self.host, rules.counts_from(rule, window))
+                seen = probes.look(rule, run.unit, self.host, rules.spans(rule, window))
                 return rules.artifact(rule, label, seen, window, None)
             case Duration():
                 return rules.duration(rule, label, run, window.past)
@@ -1286,7 +1299,9 @@ class Engine:
                 assert_never(never)
 
     def _window(self, watched: Watched, run: Run, *, proof: bool) -> rules.Window:
-        started = run.started or now_usec()
+        now = now_usec()
+        started = run.started or now
+        set_back = rules.set_back(run)
         needs_period = proof or any(
             isinstance(rule, Artifact) and rule.written_by == "period"
             for rule in watched.job.outcome
@@ -1295,9 +1310,12 @@ class Engine:
         return rules.Window(
             run_start=run.started or Usec(0),
             early=self._early(watched, run),
-            run_end=run.finished or now_usec(),
+            set_back=set_back,
+            twice=set_back > 0 and self.ledger.ran_between(run, started - set_back, now),
+            ahead=Usec(rules.COARSE if now < self.future_until else rules.AHEAD),
+            run_end=run.finished or now,
             period_start=period,
-            looked=now_usec(),
+            looked=now,
             past=self._past(watched, run) if rules.median_reach(watched.job) else (),
         )
 

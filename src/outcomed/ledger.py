@@ -695,6 +695,21 @@ class Ledger:
         return found
 
     @_undamaged()
+    def ran_between(self, run: Run, begin: int, end: int) -> bool:
+        """Whether another run of its job ran then, by the clock on the wall; one that took no
+        longer than this one is found, whenever it began."""
+        row = self._db.execute(
+            "SELECT 1 FROM run WHERE job = ? AND id != ? AND started BETWEEN ? AND ? LIMIT 1",
+            (
+                self._jobs.get(run.job, -1),
+                bytes.fromhex(run.id),
+                begin - (run.duration or 0),
+                end,
+            ),
+        ).fetchone()
+        return row is not None
+
+    @_undamaged()
     def previous_slot(self, job: JobName, before: Usec) -> Usec | None:
         """The newest elapse before this instant that one of the job's runs answered."""
         rows = self._db.execute(

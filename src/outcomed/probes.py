@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from msgspec.structs import replace
 
 from outcomed.model import SECOND, Artifact, UnitName, Usec
-from outcomed.rules import COARSE, FileSeen, Look
+from outcomed.rules import EVER, FileSeen, Look, Spans, in_span
 from outcomed.specifiers import Host, expand
 
 # What a server, or a process of a user, answers for.
@@ -45,16 +45,15 @@ _REMOTE = frozenset(
     }
 )
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-EVER = Usec(0)
 _LINKS = 40  # as the kernel: more in one path is a loop
 
 
-def look(rule: Artifact, unit: UnitName, host: Host, since: Usec = EVER) -> Look:
-    """Find the newest match of the rule's path, see where it lies, and count those written
-    `since` then."""
+def look(rule: Artifact, unit: UnitName, host: Host, spans: Spans = EVER) -> Look:
+    """Find the newest match of the rule's path, of those written in these spans if there are any;
+    see where it lies, and count them."""
     pattern = expand(rule.path, unit, host=host)
     try:
-        matches, newest, others, counted = _newest(pattern, since)
+        matches, newest, others, counted = _newest(pattern, spans)
         off = _off_filesystem(rule, unit, host, newest)
         if newest is not None and (rule.owner is not None or rule.mode is not None):
             newest = _with_owner(newest, rule.owner or "")
@@ -93,11 +92,12 @@ def _group_name(gid: int) -> str:
     return grp.getgrgid(gid).gr_name
 
 
-def _newest(pattern: str, since: Usec) -> tuple[int, FileSeen | None, int, int]:
+def _newest(pattern: str, spans: Spans) -> tuple[int, FileSeen | None, int, int]:
     """How many files match, the newest of them, how much matches that is no file, and how many
-    are young enough."""
+    count."""
     matches = others = counted = 0
     best: FileSeen | None = None
+    best_key = (False, 0, "")
     for path in _matches(pattern):
         try:
             status = os.stat(path)
@@ -110,9 +110,10 @@ def _newest(pattern: str, since: Usec) -> tuple[int, FileSeen | None, int, int]:
             continue
         matches += 1
         seen = _file_seen(path, status)
-        counted += seen.mtime >= since - (COARSE if seen.is_coarse else 0)
-        if best is None or (seen.mtime, seen.path) > (best.mtime, best.path):
-            best = seen
+        counts = in_span(seen, spans)
+        counted += counts
+        if best is None or (counts, seen.mtime, seen.path) > best_key:
+            best, best_key = seen, (counts, seen.mtime, seen.path)
     if matches == 0 and glob.has_magic(pattern):
         _raise_if_unreadable(pattern)
     return matches, best, others, counted

@@ -111,6 +111,9 @@ class Window(Record, frozen=True):
     run_end: Usec
     period_start: Usec
     early: Usec = Usec(0)  # so long before its start a file may be the run's
+    set_back: Usec = Usec(0)  # so far the clock was set back while it ran
+    twice: bool = False  # and the clock then showed a time at which an earlier run had run
+    ahead: Usec = Usec(AHEAD)  # so far in the future a file's time may lie
     looked: Usec = Usec(0)  # when somebody looks, about; 0: not known
     past: tuple[Earlier, ...] = ()  # newest first
 
@@ -190,17 +193,36 @@ def as_proof(rule: model.Rule) -> model.Rule:
     return replace(rule, written_by="period") if isinstance(rule, model.Artifact) else rule
 
 
-def counts_from(rule: model.Artifact, window: Window) -> Usec:
-    """Matches that were written since then count; of coarse file systems somewhat earlier."""
+Spans = tuple[tuple[int, int], ...]
+
+EVER: Spans = ((0, 2**63),)
+
+
+def spans(rule: model.Artifact, window: Window) -> Spans:
+    """Matches that were written then count; of coarse file systems somewhat earlier.
+
+    More than one span where the clock was set back while the job ran: what it wrote before and
+    what it wrote afterwards.
+    """
     match rule.written_by:
         case "any":
-            return Usec(0)
+            return EVER
         case "run":
-            return Usec(window.run_start - max(TICK, window.early))
+            begin = window.run_start - max(TICK, window.early)
         case "period":
-            return Usec(window.period_start - TICK)
+            begin = window.period_start - TICK
         case _ as never:
             assert_never(never)
+    end = window.looked + window.ahead if window.looked else EVER[0][1]
+    if not window.set_back:
+        return ((begin, end),)
+    afterwards = (window.looked or window.run_end) + TICK
+    return ((begin - window.set_back, afterwards), (begin, _old_end(window)))
+
+
+def _old_end(window: Window) -> int:
+    """The run's end, as the clock would have shown it that was set back."""
+    return window.run_end + window.set_back + TICK
 
 
 def needs_reading(rule: model.Artifact) -> bool:
@@ -260,30 +282,43 @@ def _digest_finding(
 def _age_unknown(rule: model.Artifact, seen: FileSeen, window: Window) -> str:
     if rule.written_by == "any":
         return ""
-    if window.looked and seen.mtime > window.looked + AHEAD:
+    latest = max(window.looked + window.ahead, _old_end(window) if window.set_back else 0)
+    if window.looked and seen.mtime > latest:
         ahead = say_duration(seen.mtime - window.looked)
         return f"its time lies {ahead} in the future, nobody can tell who wrote it"
-    if rule.written_by == "run" and not window.run_start:
+    if rule.written_by != "run":
+        return ""
+    if not window.run_start:
         return "when the run began is not known"
+    if _may_be_older(rule, seen, window):
+        by = say_duration(window.set_back)
+        return f"the clock was set back by {by} while it ran, nobody can tell who wrote it"
     return ""
+
+
+def _may_be_older(rule: model.Artifact, seen: FileSeen, window: Window) -> bool:
+    """Whether it may be an earlier run's: of the time that the clock showed twice."""
+    return (
+        window.twice
+        and seen.mtime < window.run_start - max(TICK, window.early)
+        and in_span(seen, spans(rule, window))
+    )
+
+
+def in_span(seen: FileSeen, wanted: Spans) -> bool:
+    """Whether it was written then."""
+    slack = COARSE - TICK if seen.is_coarse else 0
+    return any(begin - slack <= seen.mtime <= end for begin, end in wanted)
 
 
 def _age_fault(rule: model.Artifact, seen: FileSeen, window: Window) -> str:
-    slack = COARSE if seen.is_coarse else TICK
-    match rule.written_by:
-        case "any":
-            return ""
-        case "run":
-            begin, whose = window.run_start, "this run"
-            slack = max(slack, window.early)
-        case "period":
-            begin, whose = window.period_start, "this period"
-        case _ as never:
-            assert_never(never)
-    if seen.mtime < begin - slack:
-        age = say_duration(begin - seen.mtime)
-        return f"{seen.path}: not written by {whose}, {age} older than its start"
-    return ""
+    if rule.written_by == "any" or in_span(seen, spans(rule, window)):
+        return ""
+    begin, whose = window.run_start, "this run"
+    if rule.written_by == "period":
+        begin, whose = window.period_start, "this period"
+    age = say_duration(begin - seen.mtime)
+    return f"{seen.path}: not written by {whose}, {age} older than its start"
 
 
 def _size_fault(rule: model.Artifact, seen: FileSeen) -> str:
@@ -318,13 +353,23 @@ def _read_finding(
     return Finding(label, Held.BROKEN, f"{seen.path}: {read.summary}", evidence)
 
 
+def set_back(run: Run) -> Usec:
+    """How far the clock was set back while it ran: its duration is by the monotonic one."""
+    if run.duration is None or run.started is None or run.finished is None:
+        return Usec(0)
+    return Usec(max(run.duration - (run.finished - run.started), 0))
+
+
 def seen_late(finding: Finding, window: Window, now: Usec) -> Finding:
     """What is there now says something about an earlier run only if it is that run's file."""
     mtime = finding.evidence.get("mtime")
     if ".artifact" not in finding.rule or finding.state is Held.UNKNOWN:
         return finding
-    begin = window.run_start - max(TICK, window.early)
-    if isinstance(mtime, int) and begin <= mtime <= window.run_end + TICK:
+    begin, end = window.run_start - max(TICK, window.early), window.run_end + TICK
+    own: Spans = ((begin, end),)
+    if window.set_back:
+        own = ((begin - window.set_back, end), (begin, _old_end(window)))
+    if isinstance(mtime, int) and any(first <= mtime <= last for first, last in own):
         return finding
     late = f"looked at {say_duration(now - window.run_end)} late"
     return Finding(finding.rule, Held.UNKNOWN, late, {**finding.evidence, "late": True})

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from outcomed import expressions, model, rules
 from outcomed.faults import printable
 from outcomed.model import (
+    DAY,
     HOUR,
     MINUTE,
     SECOND,
@@ -232,7 +233,9 @@ def test_only_what_is_new_enough_is_counted(
     written_by: Literal["run", "period", "any"], begin: int
 ) -> None:
     rule = Artifact(PATH, written_by=written_by, count=Count(9, 9))
-    assert rules.counts_from(rule, replace(WINDOW, early=Usec(SECOND))) == begin
+    ((first, last),) = rules.spans(rule, replace(WINDOW, early=Usec(SECOND)))
+    assert first == begin
+    assert last >= WINDOW.looked + HOUR
     whose = {"run": " written by this run", "period": " written in this period", "any": ""}
     finding = artifact(rule, look=Look("/x/*", 1, file(), counted=1))
     assert finding.summary == f"/x/*: 1 file{whose[written_by]}, expected 9"
@@ -357,6 +360,74 @@ def test_an_earlier_runs_file_counts_late_only_if_it_is_that_runs() -> None:
     assert rules.seen_late(other, WINDOW, now) == other
     unknown = artifact(look=Look(PATH, fault="Input/output error"))
     assert rules.seen_late(unknown, WINDOW, now) == unknown
+
+
+@pytest.mark.parametrize(
+    ("written_by", "mtime", "state"),
+    [
+        # It began at START, the clock was set back by a day, and it ended a day before END.
+        ("run", START + SECOND, Held.HELD),  # written before that
+        ("run", END - SECOND, Held.HELD),
+        ("run", START - DAY + SECOND, Held.HELD),  # and after that
+        ("run", END - DAY, Held.HELD),
+        ("run", START - DAY - SECOND, Held.BROKEN),  # too old for either
+        ("run", START - HOUR, Held.BROKEN),  # between the two it did not run
+        ("run", END + HOUR, Held.UNKNOWN),  # of a time that has never been
+        ("period", START - 2 * DAY - SECOND, Held.BROKEN),
+        ("period", START - DAY - SECOND, Held.HELD),
+        ("any", START - DAY - SECOND, Held.HELD),
+    ],
+)
+def test_what_is_written_while_the_clock_is_set_back_is_the_runs(
+    written_by: Literal["run", "period", "any"], mtime: int, state: Held
+) -> None:
+    window = replace(
+        WINDOW,
+        set_back=Usec(DAY),
+        run_end=Usec(END - DAY),
+        looked=Usec(END - DAY + SECOND),
+    )
+    rule = Artifact(PATH, written_by=written_by)
+    look = Look(PATH, 1, replace(file(), mtime=Usec(mtime)))
+    finding = rules.artifact(rule, "x", look, window, None)
+    assert finding.state is state, finding.summary
+    if written_by == "run":
+        late = rules.seen_late(finding, window, Usec(END))
+        assert (late.state is Held.HELD) is (state is Held.HELD)
+
+
+def test_where_an_earlier_run_ran_at_the_same_time_of_the_clock_nobody_can_tell() -> None:
+    """Of an hourly job, and the clock set back by an hour: the file may be the last run's."""
+    window = Window(
+        START,
+        Usec(END - HOUR),
+        START,
+        set_back=Usec(HOUR),
+        looked=Usec(END - HOUR + SECOND),
+    )
+    look = Look(PATH, 1, replace(file(), mtime=Usec(START - HOUR + SECOND)))
+    assert rules.artifact(Artifact(PATH), "x", look, window, None).state is Held.HELD
+    contested = rules.artifact(Artifact(PATH), "x", look, replace(window, twice=True), None)
+    sentence = "the clock was set back by 1 h while it ran, nobody can tell who wrote it"
+    assert said(contested) == (Held.UNKNOWN, f"{PATH}: {sentence}")
+    surely = Look(PATH, 1, replace(file(), mtime=START))
+    assert rules.artifact(Artifact(PATH), "x", surely, replace(window, twice=True), None).state is (
+        Held.HELD
+    )
+
+
+def test_a_run_shows_how_far_the_clock_was_set_back() -> None:
+    took = Usec(END - START)
+    whole = replace(ran(took), started=START, finished=END)
+    assert rules.set_back(whole) == 0
+    assert rules.set_back(replace(whole, finished=Usec(END - HOUR))) == HOUR
+    assert rules.set_back(replace(whole, finished=Usec(END + HOUR))) == 0
+    for unknown in (
+        ran(took),
+        replace(ran(None), started=START),
+        replace(ran(took), started=START),
+    ):
+        assert rules.set_back(unknown) == 0
 
 
 # --- duration --------------------------------------------------------------------------------

@@ -629,6 +629,10 @@ class Calls:
         """When this timer elapsed last; 0 if it has not."""
         return Usec(int(self._property(timer, _TIMER, b"LastTriggerUSec", b"t")))
 
+    def last_trigger_mono(self, timer: UnitName) -> Usec:
+        """The same by the monotonic clock; 0 if it has not in this boot."""
+        return Usec(int(self._property(timer, _TIMER, b"LastTriggerUSecMonotonic", b"t")))
+
     def job(self, unit: UnitName) -> int:
         """The number of the job that systemd has for this unit; 0 if it has none."""
         return int(self._property(unit, _UNIT, b"Job", b"(uo)")[0])

@@ -29,7 +29,7 @@ from outcomed import effects, hook, journal, messages, orders, refused, spool
 from outcomed.alarm import Alarm
 from outcomed.alerts import Standing
 from outcomed.bus import Calls, Lost, Reloading, UnitNew, Watch, check_unit
-from outcomed.engine import LOOK_BACK, SLICE, Engine, Watched
+from outcomed.engine import LOOK_BACK, SLICE, Engine, Watched, monotonic_usec
 from outcomed.errors import BusError, JournalError, LedgerError, OutcomedError
 from outcomed.faults import shown_path
 from outcomed.guard import DIED, Guard
@@ -302,9 +302,10 @@ class Daemon:
             watched.standing = row.standing
             watched.good = row.good
             if row.config.unit == job.unit:
-                watched.adopted, watched.promises = row.since, row.promises
+                watched.adopted, watched.adopted_mono = row.since, 0
+                watched.promises = row.promises
             else:  # what the other unit did was never this job's
-                watched.adopted = self.engine.turn.since[job.name] = now_usec()
+                self.engine.begin_history(watched)
             watched.track = _with_trigger(watched, row.last_trigger)
             if row.last is not None:
                 self.last[job.name] = row.last.judgement
@@ -567,10 +568,10 @@ class Daemon:
         assert self.engine.watch is not None
         self.engine.watch.add(unit)
         watched = self._adopt(instance, rows.get(instance.name))
-        watched.since = Usec(now_usec() - LOOK_BACK)
-        if watched.since < watched.adopted:
+        watched.since = Usec(max(monotonic_usec() - LOOK_BACK, 0))
+        if now_usec() - LOOK_BACK < watched.adopted:
             # Its template is a job for longer: what began before we came to it is no history.
-            watched.adopted = self.engine.turn.since[instance.name] = watched.since
+            self.engine.begin_history(watched, LOOK_BACK)
         self.engine.examine(watched)
 
     def _lost(self, reason: str) -> None:

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, NamedTuple, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -107,6 +107,17 @@ class Concluded:
     job: Job
 
 
+class Elapse(NamedTuple):
+    """A timer's, by both clocks; 0 where it has not elapsed, by the first in this boot."""
+
+    mono: Usec
+    at: Usec
+    timer: UnitName
+
+
+NEVER = Elapse(Usec(0), Usec(0), UnitName(""))
+
+
 @dataclass(slots=True)
 class Watched:
     """A job on this node: its file, its track, and what is remembered between two runs."""
@@ -118,12 +129,15 @@ class Watched:
     last_judged: InvocationId | None = None
     is_doubtful: bool = False  # what was under way when we ended may be over
     last_finished: int = 0  # Usec, the newest end of a run that was judged
+    last_finished_mono: int = 0  # the same in this boot; 0: not known
     wished: bool = False  # systemd works on a job of it that has not become a run
-    since: Usec | None = None  # look for refused starts from here
+    since: Usec | None = None  # look for refused starts from here; monotonic
     again: bool = False
     adopted: int = 0  # Usec; what began before is history
+    adopted_mono: int = 0  # the same, if it was in this boot; else 0
     task: Task | None = None
     windows: output.Windows | None = None
+    windows_boot: BootId | None = None  # whose monotonic clock they are kept by
     mains: tuple[tuple[InvocationId, int], ...] = ()  # its last main processes
     timers: tuple[UnitName, ...] | None = None
     log: LogSettings | None = None
@@ -175,16 +189,17 @@ class Engine:
         self.may_fold = False  # something of the past may be left to be told together
         self.meanwhile = ""  # what was told of the past, in a sentence, until it is committed
         self.spooled: frozenset[str] = frozenset()  # messages there were when it was read
-        self.begins: Usec | None = None  # the journal, when the past was read
+        self.begins: journal.Place | None = None  # the journal, when the past was read
         self.gap = ""  # what is missing of the journal that was to be caught up with
         self._was_read = False  # to its end
         self.future_until = Usec(0)  # so far the clock had come when it was set back
         self._clock: int | None = None  # what it was ahead of the time since the boot
-        self.caught_up_at = Usec(0)  # what ended before is replayed, not witnessed
+        self.caught_up_at = Usec(0)  # monotonic; what ended before is replayed, not witnessed
+        self.caught_up_real = Usec(0)  # the same by the other clock
         self.progress = ledger.progress()
         self.time = Timekeeper(self)
         self._told_before = self.progress.told  # as the ledger has it
-        self._cursors: list[tuple[str, Usec]] = []
+        self._cursors: list[tuple[str, Usec, Usec]] = []  # with both clocks' times
         self._journal_used = 0.0
         self._settings: dict[LogSettings, LogSettings] = {}  # a thousand units have two or three
 
@@ -206,8 +221,18 @@ class Engine:
         self.jobs[job.name] = watched
         self.by_unit.setdefault(job.unit, []).append(watched)
         if is_new or known is not None:  # another unit has a past too, that was never this job's
-            watched.adopted = self.turn.since[job.name] = now_usec()
+            self.begin_history(watched)
         return watched
+
+    def begin_history(self, watched: Watched, back: int = 0) -> None:
+        """What began before now, or so long before, was not this job's."""
+        watched.adopted = self.turn.since[watched.job.name] = Usec(now_usec() - back)
+        watched.adopted_mono = max(monotonic_usec() - back, 1)
+
+    def _is_history(self, watched: Watched, boot: BootId, at: Usec, mono: Usec) -> bool:
+        if boot == self.boot and watched.adopted_mono:
+            return mono < watched.adopted_mono
+        return at < watched.adopted <= now_usec()  # else the clock was set back since
 
     def drop(self, name: JobName, now: Usec) -> list[Incident]:
         """The job's file is gone: stop watching, close its incident. Returns what was closed."""
@@ -269,13 +294,14 @@ class Engine:
     def see(self, seen: Seen, now: Usec, *, asked: bool = False) -> None:
         """A unit's state, from its signal or from a question."""
         for watched in self.by_unit.get(seen.unit, ()):
-            if asked and seen.left_idle < watched.adopted and _is_over(seen):
+            history = self._is_history(watched, seen.boot, seen.left_idle, seen.left_idle_mono)
+            if asked and history and _is_over(seen):
                 continue  # history, from before anybody watched
             if asked and (watched.track.runs or seen.sub in tracker.BETWEEN):
-                self._hear_until(watched, seen, now)
+                self._hear_until(watched, seen)
             self._see(watched, seen, now, asked=asked)
 
-    def _hear_until(self, watched: Watched, seen: Seen, now: Usec) -> None:
+    def _hear_until(self, watched: Watched, seen: Seen) -> None:
         """An answer may be ahead of the signals, and of the journal as it was read. Where it shows
         an activation that is not known, only the journal says whether that is the next attempt of
         the run under way, how many came between, and when the first one began."""
@@ -284,7 +310,7 @@ class Engine:
             return
         with contextlib.suppress(JournalError):  # what the bus says stands
             journal.synchronize(ANSWER_PATIENCE)
-        watched.since = watched.since or Usec(now - LOOK_BACK)
+        watched.since = watched.since or Usec(max(monotonic_usec() - LOOK_BACK, 0))
         self._hear_recent(watched)
         self.examine(watched)
 
@@ -307,7 +333,7 @@ class Engine:
             # Or it never ran: the signal of a job that its dependencies ended, or that the start
             # limit refused after a failure, may be the only one.
             watched.wished = False
-            watched.since = Usec(now - LOOK_BACK)
+            watched.since = Usec(max(monotonic_usec() - LOOK_BACK, 0))
             self.examine(watched)
 
     def _with_elapse(self, watched: Watched, seen: Seen, *, asked: bool) -> Seen:
@@ -323,12 +349,14 @@ class Engine:
             watched.timers = None  # started since they were asked for
         if not watched.track.runs:  # else what is told of the next run is not the last one's
             self._get_to_know(watched)
-        timer, at = self._newest_elapse(watched)
-        if at <= watched.track.last_trigger or at > seen.left_idle:
+        last = self._newest_elapse(watched)
+        since = seen.left_idle_mono - last.mono if last.mono else seen.left_idle - last.at
+        if since < 0 or not tracker.is_new_elapse(watched.track, last.at, last.mono):
             return replace(seen, trigger="", trigger_at=Usec(0)) if seen.trigger_at else seen
-        if (asked or known is not None) and seen.left_idle - at > EXACT:
+        if (asked or known is not None) and since > EXACT:
             return replace(seen, trigger=tracker.UNKNOWN)  # it may have been by hand since
-        return self.time.bind(watched, seen, timer, at)
+        seen = replace(seen, trigger_mono=last.mono)
+        return self.time.bind(watched, seen, last.timer, last.at)
 
     def _get_to_know(self, watched: Watched) -> None:
         """Ask for what will be needed at the run's end, when its unit may be unloaded again."""
@@ -338,16 +366,19 @@ class Engine:
                 self._newest_elapse(watched)
                 self._ask_log_settings(watched)
 
-    def _newest_elapse(self, watched: Watched) -> tuple[UnitName, Usec]:
-        """The job's timer that elapsed last, and when; 0 if none has."""
+    def _newest_elapse(self, watched: Watched) -> Elapse:
+        """The job's timer that elapsed last, and when."""
         try:
             if watched.timers is None:
                 watched.timers = self.calls.timers(watched.job.unit)
-            elapses = [(self.calls.last_trigger(timer), timer) for timer in watched.timers]
+            calls = self.calls
+            elapses = [
+                Elapse(calls.last_trigger_mono(timer), calls.last_trigger(timer), timer)
+                for timer in watched.timers
+            ]
         except BusError:
-            return UnitName(""), Usec(0)  # a timer or unit that was removed meanwhile
-        at, timer = max(elapses, default=(Usec(0), UnitName("")))
-        return timer, at
+            return NEVER  # a timer or unit that was removed meanwhile
+        return max(elapses, default=NEVER)
 
     def _is_old_news(self, watched: Watched, invocation: InvocationId | None) -> bool:
         if not invocation or watched.track.find(invocation) is not None:
@@ -367,7 +398,7 @@ class Engine:
             if not is_later:
                 return
         before = watched.track
-        if told.at < watched.adopted and not (
+        if self._is_history(watched, told.boot, told.at, told.mono) and not (
             told.invocation is not None and before.find(told.invocation)
         ):
             return  # history, from before anybody watched
@@ -448,7 +479,7 @@ class Engine:
         """
         self.gap = gap  # a reason not to read it
         self._was_read = False
-        self.caught_up_at = now
+        self.caught_up_at, self.caught_up_real = monotonic_usec(), now
         self.catching_up = True
         self.behind, self.unsettled, self.may_fold = set(), set(self.jobs), True
         self.spooled = frozenset(spool.known_ids(self.paths))
@@ -464,7 +495,7 @@ class Engine:
         for watched in self.jobs.values():
             watched.track = tracker.lose(watched.track, self.boot)
             if any(not (run.ended or run.last.seen_on_bus) for run in watched.track.runs):
-                watched.is_doubtful, watched.since = True, watched.since or now
+                watched.is_doubtful, watched.since = True, watched.since or monotonic_usec()
                 self.examine(watched)
             if any(self._is_over(run) for run in watched.track.runs):
                 self.behind.add(watched.job.name)
@@ -542,17 +573,21 @@ class Engine:
         if not self._was_read or not self.progress.cursor:
             return
         with contextlib.suppress(JournalError):  # as there
-            found = self._journal().cursor_before(Usec(self.caught_up_at - CURSOR_LAG))
-            if found is not None and found[1] > self.progress.at:
-                cursor, at = found
-                self.progress = replace(self.progress, cursor=cursor, boot=self.boot, at=at)
+            source = self._journal()
+            ripe = Usec(max(self.caught_up_at - CURSOR_LAG, 0))
+            found, known = source.before(self.boot, ripe), source.at(self.progress.cursor)
+            is_newer = known is not None and known.boot == self.boot and known.mono >= ripe
+            if found is not None and not is_newer:
+                self.progress = replace(
+                    self.progress, cursor=found.cursor, boot=self.boot, at=found.at
+                )
                 self.turn.progress = self.progress
 
     def _read_past(self, source: journal.Journal) -> Iterator[None]:
         self.begins = source.begins()
-        begin = self._cursor_time(source)
-        self._follow_open_runs(source, begin)
-        for number, told in enumerate(source.told_since(begin) if begin else (), 1):
+        if self.progress.cursor:
+            self._follow_open_runs(source)
+        for number, told in enumerate(self._told_since(source), 1):
             for watched in self.by_unit.get(told.unit, ()):
                 self.hear(watched, told)
             if number % STRETCH == 0:
@@ -563,29 +598,34 @@ class Engine:
     def rehearse_past(self) -> None:
         """Read, in a child, what is to be caught up with."""
         with journal.Journal() as source:
-            begin = self._cursor_time(source)
-            for _ in source.told_since(begin) if begin else ():
+            for _ in self._told_since(source):
                 pass
 
-    def _cursor_time(self, source: journal.Journal) -> Usec | None:
-        """From when to read on; None at the first start on this node, which has no past."""
-        if not self.progress.cursor:
-            return None
-        fallback = Usec(max(self.progress.at - LOOK_BACK, 0))
-        intact, begin = source.at_cursor(self.progress.cursor, fallback)
-        if not intact:
-            self.gap = "the entry that the cursor points at is gone"
-        return begin
+    def _told_since(self, source: journal.Journal) -> Iterator[Told]:
+        """What was said since it was last read; nothing at the first start on this node."""
+        progress = self.progress
+        if not progress.cursor:
+            return
+        if source.at(progress.cursor) is not None:
+            yield from source.told_after(progress.cursor)
+            return
+        self.gap = "the entry that the cursor points at is gone"
+        yield from source.told_since(Usec(max(progress.at - LOOK_BACK, 0)))
+        if progress.boot != self.boot or now_usec() < progress.at:
+            # Where the clock was set back, what came after it bears earlier times.
+            yield from source.told_since(Usec(0), boot=self.boot)
 
-    def _follow_open_runs(self, source: journal.Journal, until: Usec | None) -> None:
+    def _follow_open_runs(self, source: journal.Journal) -> None:
         """What the ledger has open may have ended before the cursor: it was being examined."""
         for watched in self.jobs.values():
-            starts = [run.attempts[0].started for run in watched.track.runs]
-            begin = min((start for start in starts if start is not None), default=None)
-            if begin is not None and until is not None and begin < until:
-                for told in source.told_since(begin, watched.job.unit):
-                    self.hear(watched, told)
-            if starts:
+            for run in watched.track.runs:
+                known = (one.invocation for one in run.attempts if one.invocation is not None)
+                begin = (source.began(watched.job.unit, invocation) for invocation in known)
+                for boot, mono in filter(None, begin):
+                    for told in source.told_since(mono, watched.job.unit, boot=boot):
+                        self.hear(watched, told)
+                    break
+            if watched.track.runs:
                 self._see_if_it_waits(watched)
 
     def _see_if_it_waits(self, watched: Watched) -> None:
@@ -602,18 +642,17 @@ class Engine:
             if watched.track.runs:
                 # Where the journal has come to a later boot, what ran under the one before is over;
                 # else the runs after it would be judged before it.
-                newest = max(watched.track.runs, key=lambda run: run.attempts[0].started or 0)
+                newest = tracker.in_order(watched.track.runs, self.boot)[-1]
                 watched.track = tracker.lose(watched.track, newest.boot)
             if self._next_ended(watched) is not None:
                 self.examine(watched)
 
     def _next_ended(self, watched: Watched) -> Open | None:
         """The run that is to be judged next: a job's runs are judged in their order."""
-        runs = sorted(watched.track.runs, key=lambda run: run.attempts[0].started or 0)
+        runs = tracker.in_order(watched.track.runs, self.boot)
         if self.catching_up:
             # What the bus shows meanwhile comes after all that is still to be read.
-            past = (run for run in runs if (run.attempts[0].started or 0) <= self.caught_up_at)
-            runs = list(past)[:-1]
+            runs = [run for run in runs if self._began_in_the_past(run)][:-1]
         return next((run for run in runs if run.ended), None)
 
     def look_around(self, now: Usec) -> None:
@@ -635,11 +674,14 @@ class Engine:
                 if invocation and not self._is_old_news(watched, invocation):
                     self.see(self.calls.look(watched.job.unit, self.boot), now, asked=True)
                 self._ask_log_settings(watched)
-                _, at = self._newest_elapse(watched)
+                last = self._newest_elapse(watched)
                 if not watched.track.runs:
                     # What elapsed so far started a run that is over: it starts no other.
-                    last = max(watched.track.last_trigger, at)
-                    watched.track = replace(watched.track, last_trigger=last)
+                    watched.track = replace(
+                        watched.track,
+                        last_trigger=max(watched.track.last_trigger, last.at),
+                        last_trigger_mono=max(last.mono, Usec(1)),
+                    )
             self.look_at_time(watched)
             yield
 
@@ -710,7 +752,7 @@ class Engine:
             fault = ""
             # The last run that nobody witnessed is looked at as it is now: unless there was another
             # since the past was read, which then has left what is there.
-            newest = run is not None and watched.track.runs[-1].key == run.key
+            newest = run is not None and self._is_newest(watched, run)
             if run is None or newest or not self._is_past(run):
                 fault = yield from self._synchronize("")
             if run is None or _needs_words(run) or (newest and self._is_past(run)):
@@ -723,27 +765,50 @@ class Engine:
             if number % BATCH == 0:
                 yield None  # let the turn be committed
 
+    def _began_in_the_past(self, run: Open) -> bool:
+        return run.boot != self.boot or (run.attempts[0].started_mono or 0) <= self.caught_up_at
+
     def _is_past(self, run: Open) -> bool:
-        return run.last.ended is not None and run.last.ended <= self.caught_up_at
+        if run.last.ended is None:
+            return False
+        return run.boot != self.boot or (run.last.ended_mono or 0) <= self.caught_up_at
+
+    def _is_newest(self, watched: Watched, run: Open) -> bool:
+        return tracker.in_order(watched.track.runs, self.boot)[-1].key == run.key
+
+    def _next_start(self, watched: Watched, run: Open) -> tracker.Attempt | None:
+        """The beginning of the run after this one, if there is one in the same boot."""
+        runs = [
+            one
+            for one in tracker.in_order(watched.track.runs, self.boot)
+            if one.boot == run.boot and one.attempts[0].started_mono is not None
+        ]
+        keys = [one.key for one in runs]
+        at = keys.index(run.key) + 1 if run.key in keys else len(runs)
+        return runs[at].attempts[0] if at < len(runs) else None
 
     def _hear_recent(self, watched: Watched) -> None:
-        starts = [run.attempts[0].started for run in watched.track.runs]
-        moments = [moment for moment in (*starts, watched.since) if moment is not None]
+        begins: dict[BootId, Usec] = {}
+        for run in watched.track.runs:
+            mono = run.attempts[0].started_mono
+            if mono is not None:
+                begins[run.boot] = min(mono, begins.get(run.boot, mono))
+        if watched.since is not None:
+            begins[self.boot] = min(watched.since, begins.get(self.boot, watched.since))
         watched.since = None
-        if not moments:
-            return
-        begin, unit = min(moments), watched.job.unit
-        what = f"{watched.job.name}: systemd's entries about it"
+        unit, what = watched.job.unit, f"{watched.job.name}: systemd's entries about it"
 
         def read() -> None:
             with journal.Journal() as source:
-                list(source.told_since(begin, unit))
+                for boot, begin in begins.items():
+                    list(source.told_since(begin, unit, boot=boot))
 
-        if not self.guard.may_look(what, read):
+        if not begins or not self.guard.may_look(what, read):
             return  # what the bus said stands
         with contextlib.suppress(JournalError), self.guard.at(what):
-            for told in self._journal().told_since(begin, unit):
-                self.hear(watched, told)
+            for boot, begin in begins.items():
+                for told in self._journal().told_since(begin, unit, boot=boot):
+                    self.hear(watched, told)
 
     def _lose_sight(self, watched: Watched) -> None:
         """What the ledger has under way may be over by systemd's word, and its end nowhere."""
@@ -893,7 +958,13 @@ class Engine:
         decide = alerts.decide if told is None else alerts.told_by_hook
         change = decide(watched.standing, judgement, job.alerts, job.severity, more=more)
         watched.last_judged = run.last_invocation or watched.last_judged
-        watched.last_finished = max(watched.last_finished, run.finished or 0)
+        watched.last_finished = run.finished or watched.last_finished
+        if open_run.boot == self.boot:
+            watched.last_finished_mono = open_run.last.ended_mono or 0
+            # What elapsed until it began has started it, or a run before it.
+            began = open_run.attempts[0].started_mono or Usec(0)
+            last = max(watched.track.last_trigger_mono, began)
+            watched.track = replace(watched.track, last_trigger_mono=last)
         watched.track = watched.track.without(open_run.key)
         _forget_transient(watched)
         self.turn.runs.pop(run.id, None)
@@ -975,15 +1046,18 @@ class Engine:
             settings = self._log_settings(watched)
         limit = self._rate_limit(settings)
         said = output.Output({}, limit, listening.awaited_steps(watched.job))
-        begin = run.started
+        if watched.windows_boot != run.boot:
+            watched.windows, watched.windows_boot = None, run.boot
+        started = begin = open_run.attempts[0].started_mono
         if limit is not None and watched.windows is None and begin is not None:
-            begin = Usec(begin - limit.interval)  # the first look: what came before counts too
+            # The first look: what came before counts too.
+            begin = Usec(max(begin - limit.interval, 0))
         said.windows = watched.windows = watched.windows or {}
         if run.invocation is None:
             return said, Completeness("the run never began")
-        if run.started is None or begin is None:
+        if started is None or begin is None:
             return said, Completeness("when the run began is not known")
-        was_full = said.was_full(run.started)
+        was_full = said.was_full(started)
         source = self._journal()
         namespace = settings.namespace if settings is not None else ""
         if namespace:
@@ -992,12 +1066,10 @@ class Engine:
         # Of a run that is read back, PID 1's entries are how it was found; only the last may have
         # been shown by systemd alone.
         words = listening.reads_output(watched.job) and not namespace
-        words = words and (
-            not self._is_past(open_run) or watched.track.runs[-1].key == open_run.key
-        )
-        starts = (one.attempts[0].started for one in watched.track.runs)
-        later = min((at for at in starts if at is not None and at > run.started), default=None)
-        own = (run.started, later)
+        words = words and (not self._is_past(open_run) or self._is_newest(watched, open_run))
+        following = self._next_start(watched, open_run)
+        later = following.started_mono if following is not None else None
+        own = (started, later)
         try:
             if not (
                 yield from self._scan(watched, source, said, open_run, begin, own, words=words)
@@ -1009,7 +1081,7 @@ class Engine:
                 if was_full:
                     fault = fault or "journald's rate limit was reached before it began"
                 fault = fault or self._incomplete(said, settings)
-                fault = fault or self._lost(source, said, run.started, namespace, words=words)
+                fault = fault or self._lost(source, said, open_run, namespace, words=words)
         except JournalError as error:
             fault = error.fault
         finally:
@@ -1018,7 +1090,8 @@ class Engine:
         # A line that journald reads after the next start gets that run's id. What must never be
         # said is then found there; only that something was *not* said proves nothing here.
         later = later or said.next_run  # the bus may be slower than journald
-        soon = later is not None and run.finished is not None and later < run.finished + SECOND
+        ended = open_run.last.ended_mono
+        soon = later is not None and ended is not None and later < ended + SECOND
         strayed = "the next run began before all of its lines were read" if soon else ""
         return said, Completeness(fault, strayed)
 
@@ -1044,22 +1117,23 @@ class Engine:
         words: bool,
     ) -> Generator[Wait | None, None, bool]:
         """Read the output; False where that must not be done."""
-        job, ended = watched.job, open_run.last.ended
+        job, boot, ended = watched.job, open_run.boot, open_run.last.ended_mono
         ids = [one.invocation for one in open_run.attempts if one.invocation is not None]
         what = f"{job.name}: its output"
         mains = {pid: invocation in ids for invocation, pid in watched.mains}
+        mains = mains if boot == self.boot else {}
 
         def rehearse() -> None:
             trial = output.Output(listening.compile_patterns(job), said.limit, said.awaited)
             with journal.Journal(source.namespace) as again:
-                items = again.lines(job.unit, ids, begin, own, words=words, mains=mains)
+                items = again.lines(job.unit, ids, begin, own, boot=boot, words=words, mains=mains)
                 listening.take_items(trial, items, own, ended)
 
         if not (yield from self._may_look(what, rehearse)):
             return False
         with self.guard.at(what):
             said.patterns = self._patterns(watched)
-        items = source.lines(job.unit, ids, begin, own, words=words, mains=mains)
+        items = source.lines(job.unit, ids, begin, own, boot=boot, words=words, mains=mains)
         while True:
             until = time.monotonic() + (LONG_SLICE if self.catching_up else SLICE)
             with self.guard.at(what):
@@ -1146,7 +1220,7 @@ class Engine:
         self,
         source: journal.Journal,
         said: output.Output,
-        started: Usec,
+        run: Open,
         namespace: str,
         *,
         words: bool,
@@ -1163,7 +1237,7 @@ class Engine:
             what = "end" if said.begun else "start"
             return f"systemd's entry about its {what} is not in the journal, which has lost a part"
         begins = source.begins() if words else self.begins
-        if begins is None or begins > started:
+        if begins is None or _is_before(run, begins):
             return "the journal does not reach back to its start"
         return ""
 
@@ -1187,7 +1261,7 @@ class Engine:
         proof: bool,
     ) -> Generator[Wait | None, None, tuple[Finding, ...]]:
         """Every rule's finding, in the order of the file; as proof, only what looks at the work."""
-        window = self._window(watched, run, proof=proof)
+        window = self._window(watched, open_run, run, proof=proof)
         findings: dict[str, Finding] = {}
         wanted = {
             rules.name(index, rule): rules.as_proof(rule) if proof else rule
@@ -1209,7 +1283,7 @@ class Engine:
             findings |= yield from self._ask_check(watched, run, window, asked)
         findings = self._of_this_run(watched, open_run, run, wanted, findings)
         found = [findings[label] for label in wanted]
-        if self._is_past(open_run) and watched.track.runs[-1].key != open_run.key:
+        if self._is_past(open_run) and not self._is_newest(watched, open_run):
             found = [rules.seen_late(finding, window, now_usec()) for finding in found]
         return tuple(found)
 
@@ -1259,9 +1333,8 @@ class Engine:
         findings: dict[str, Finding],
     ) -> dict[str, Finding]:
         """Without what may be the next run's, if that has begun meanwhile."""
-        starts = [one.attempts[0].started for one in watched.track.runs if one is not open_run]
-        later = [at for at in starts if at is not None and run.started is not None]
-        next_start = min((at for at in later if at > (run.started or 0)), default=None)
+        following = self._next_start(watched, open_run)
+        next_start = following.started if following is not None else None
         if next_start is None or self._is_past(open_run):
             return findings
         return {
@@ -1298,7 +1371,7 @@ class Engine:
             case _ as never:
                 assert_never(never)
 
-    def _window(self, watched: Watched, run: Run, *, proof: bool) -> rules.Window:
+    def _window(self, watched: Watched, open_run: Open, run: Run, *, proof: bool) -> rules.Window:
         now = now_usec()
         started = run.started or now
         set_back = rules.set_back(run)
@@ -1309,7 +1382,7 @@ class Engine:
         period = self._period_start(watched, run, started) if needs_period else started
         return rules.Window(
             run_start=run.started or Usec(0),
-            early=self._early(watched, run),
+            early=self._early(watched, open_run, run),
             set_back=set_back,
             twice=set_back > 0 and self.ledger.ran_between(run, started - set_back, now),
             ahead=Usec(rules.COARSE if now < self.future_until else rules.AHEAD),
@@ -1349,19 +1422,23 @@ class Engine:
         kept.sort(key=lambda one: one.began, reverse=True)
         watched.past = tuple(kept[: rules.median_reach(watched.job)])
 
-    def _early(self, watched: Watched, run: Run) -> Usec:
+    def _early(self, watched: Watched, open_run: Open, run: Run) -> Usec:
         """How long before its start a file may be the run's.
 
         systemd stamps a start when it has forked, which a busy one comes to late. Not before the
         end of the run before it: what was written until then is that run's.
         """
-        since_then = (run.started or 0) - watched.last_finished
+        began = open_run.attempts[0].started_mono
+        if open_run.boot == self.boot and watched.last_finished_mono and began is not None:
+            since_then = began - watched.last_finished_mono
+        else:
+            since_then = (run.started or 0) - watched.last_finished
         return Usec(min(max(since_then, 0), SECOND))
 
     def _period_start(self, watched: Watched, run: Run, started: Usec) -> Usec:
         """The timer's elapse before this run's own, else a day before it."""
         own = run.slot or started
-        _, last = self._newest_elapse(watched)
+        last = self._newest_elapse(watched).at
         if last and last < own:
             return last
         previous = self.ledger.previous_slot(run.job, own)
@@ -1468,15 +1545,16 @@ class Engine:
             return  # no journal, no cursor; the next turn tries again
         if tail is None:
             return
-        self._cursors.append((tail[0], now))
-        ripe = [cursor for cursor in self._cursors if cursor[1] <= now - CURSOR_LAG]
+        mono = monotonic_usec()
+        self._cursors.append((tail.cursor, now, mono))
+        ripe = [cursor for cursor in self._cursors if cursor[2] <= mono - CURSOR_LAG]
         if ripe:
-            cursor, at = ripe[-1]
-            self._cursors = [one for one in self._cursors if one[1] > at]
+            cursor, at, passed = ripe[-1]
+            self._cursors = [one for one in self._cursors if one[2] > passed]
             self.progress = replace(self.progress, cursor=cursor, boot=self.boot, at=at)
             self.turn.progress = self.progress
         elif not self.progress.cursor:
-            self.progress = replace(self.progress, cursor=tail[0], boot=self.boot, at=now)
+            self.progress = replace(self.progress, cursor=tail.cursor, boot=self.boot, at=now)
             self.turn.progress = self.progress
 
     def commit(self, now: Usec) -> list[tuple[int, Concluded]]:
@@ -1510,6 +1588,14 @@ class Engine:
 
 def monotonic_usec() -> Usec:
     return Usec(time.monotonic_ns() // 1000)
+
+
+def _is_before(run: Open, begins: journal.Place) -> bool:
+    """Whether the journal begins only after the run did."""
+    began = run.attempts[0]
+    if run.boot == begins.boot:
+        return (began.started_mono or 0) < begins.mono
+    return (began.started or 0) < begins.at
 
 
 def _needs_words(run: Open) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from systemd import _reader
 
@@ -75,7 +75,8 @@ _NEEDED = (
 
 
 class Line(Record, frozen=True):
-    """One line of a unit. `own` if it is the run's that was asked for."""
+    """One line of a unit. `own` if it is the run's that was asked for; `at` by the clock that was
+    asked by."""
 
     at: Usec
     priority: int
@@ -86,6 +87,15 @@ class Line(Record, frozen=True):
     streamed: bool = False  # printed, not sent
     too_long: bool = False  # to be read; the message is empty then
     strayed: bool = False  # an earlier run's, read after this one had begun
+
+
+class Place(Record, frozen=True):
+    """Where in the journal an entry stands, by both clocks."""
+
+    cursor: str
+    boot: BootId
+    at: Usec
+    mono: Usec
 
 
 class Drop(Record, frozen=True):
@@ -161,35 +171,43 @@ class Journal:
             raise JournalError(f"the journal cannot be read: {error}") from error
         return self._reader
 
-    def begins(self) -> Usec | None:
-        """When the oldest entry was written; None in an empty journal."""
-        reader = self._fresh()
-        try:
-            reader.seek_head()
-            return Usec(reader._get_realtime()) if reader._next() else None
-        except OSError as error:
-            raise JournalError(f"the journal cannot be read: {error}") from error
+    def begins(self) -> Place | None:
+        """The oldest entry's place; None in an empty journal."""
+        return self._place(lambda reader: reader.seek_head(), lambda reader: reader._next())
 
-    def tail(self) -> tuple[str, BootId, Usec] | None:
-        """Cursor, boot and time of the newest entry; None in an empty journal."""
-        reader = self._fresh()
-        try:
-            reader.seek_tail()
-            if not reader._previous():
-                return None
-            _, boot = reader._get_monotonic()
-            return reader._get_cursor(), BootId(bytes(boot).hex()), Usec(reader._get_realtime())
-        except OSError as error:
-            raise JournalError(f"the journal cannot be read: {error}") from error
+    def tail(self) -> Place | None:
+        """The newest entry's; None in an empty journal."""
+        return self._place(lambda reader: reader.seek_tail(), lambda reader: reader._previous())
 
-    def cursor_before(self, moment: Usec) -> tuple[str, Usec] | None:
-        """Cursor and time of the newest entry that is older than this; None if there is none."""
+    def before(self, boot: BootId, mono: Usec) -> Place | None:
+        """The newest entry that is older than this moment; None if there is none."""
+        return self._place(
+            lambda reader: reader.seek_monotonic(mono, boot), lambda reader: reader._previous()
+        )
+
+    def at(self, cursor: str) -> Place | None:
+        """What the cursor points at. One whose entry is gone (vacuum, power cut) lands anywhere."""
+        try:
+            found = self._place(
+                lambda reader: reader.seek_cursor(cursor), lambda reader: reader._next()
+            )
+        except (ValueError, JournalError):
+            return None
+        return found if found is not None and self._reader.test_cursor(cursor) else None
+
+    def _place(self, seek: Callable[[Any], None], step: Callable[[Any], bool]) -> Place | None:
         reader = self._fresh()
         try:
-            reader.seek_realtime(moment)
-            if not reader._previous():
+            seek(reader)
+            if not step(reader):
                 return None
-            return reader._get_cursor(), Usec(reader._get_realtime())
+            mono, boot = reader._get_monotonic()
+            return Place(
+                cursor=reader._get_cursor(),
+                boot=BootId(bytes(boot).hex()),
+                at=Usec(reader._get_realtime()),
+                mono=Usec(int(mono)),
+            )
         except OSError as error:
             raise JournalError(f"the journal cannot be read: {error}") from error
 
@@ -212,19 +230,6 @@ class Journal:
                 f"which boot this is cannot be told: {error}",
                 hint="is journald running, and does it keep anything (Storage=)?",
             ) from error
-
-    def at_cursor(self, cursor: str, fallback: Usec) -> tuple[bool, Usec]:
-        """Whether the cursor still points at an entry, and from when to read on.
-
-        One that is gone (vacuum, power cut) lands anywhere: reading then begins at `fallback`.
-        """
-        reader = self._fresh()
-        try:
-            reader.seek_cursor(cursor)
-            intact = bool(reader._next()) and bool(reader.test_cursor(cursor))
-        except (ValueError, OSError):
-            intact = False
-        return intact, Usec(reader._get_realtime()) if intact else fallback
 
     def boots(self, since: Usec) -> list[Boot]:
         """The boots of which the journal has anything since then, in their order."""
@@ -276,7 +281,7 @@ class Journal:
         reader.add_match(f"MESSAGE_ID={SLEEP_ENDS}")
         found: list[tuple[Usec, Usec]] = []
         begin: Usec | None = None
-        for at, _, entry in _entries(reader, since):
+        for at, _, entry in _entries(reader, Start(since)):
             if entry.get("MESSAGE_ID") == SLEEP_BEGINS.encode():
                 begin = at
             elif begin is not None:
@@ -284,15 +289,34 @@ class Journal:
                 begin = None
         return found
 
-    def told_since(self, begin: Usec, unit: UnitName | None = None) -> Iterator[Told]:
-        """PID 1's entries since this moment, about one unit or about all."""
+    def told_after(self, cursor: str) -> Iterator[Told]:
+        """PID 1's entries from this one on, in the journal's order, whatever the clock did."""
+        return self._told(Start(cursor=cursor), None)
+
+    def told_since(
+        self, begin: Usec, unit: UnitName | None = None, *, boot: BootId | None = None
+    ) -> Iterator[Told]:
+        """PID 1's entries since this moment, about one unit or about all; with a `boot`, only of
+        that one, and the moment is its monotonic clock's, which nobody sets."""
+        return self._told(Start(begin, boot), unit)
+
+    def began(self, unit: UnitName, invocation: InvocationId) -> tuple[BootId, Usec] | None:
+        """The boot and the monotonic moment of the first that PID 1 says of an attempt."""
+        reader = self._fresh()
+        for match in ("_PID=1", f"UNIT={unit}", f"INVOCATION_ID={invocation}"):
+            reader.add_match(match)
+        for _, moment, _ in _entries(reader, Start()):
+            return moment[1], Usec(moment[0])
+        return None
+
+    def _told(self, start: Start, unit: UnitName | None) -> Iterator[Told]:
         reader = self._fresh()
         reader.add_match("_PID=1")
         if unit is not None:
             reader.add_match(f"UNIT={unit}")
         for message_id in WHAT:
             reader.add_match(f"MESSAGE_ID={message_id.decode()}")
-        for at, moment, entry in _entries(reader, begin):
+        for at, moment, entry in _entries(reader, start):
             told = _told(at, moment, entry)
             if told is not None:
                 yield told
@@ -303,11 +327,10 @@ class Journal:
         None: nothing did, or the journal does not have it (a power cut, `LogLevel=` of systemd).
         """
         reader = self._fresh()
-        for match in ("_PID=1", f"_BOOT_ID={boot}", f"UNIT={SHUTDOWN}", "JOB_TYPE=start"):
+        for match in ("_PID=1", f"UNIT={SHUTDOWN}", "JOB_TYPE=start"):
             reader.add_match(match)
-        for _, moment, entry in _entries(reader, Usec(0)):
-            job = _number(entry.get("JOB_ID"), 0)
-            if moment[0] >= mono and job:
+        for _, _, entry in _entries(reader, Start(mono, boot)):
+            if job := _number(entry.get("JOB_ID"), 0):
                 return job
         return None
 
@@ -318,12 +341,14 @@ class Journal:
         begin: Usec,
         own: tuple[Usec, Usec | None],
         *,
+        boot: BootId | None = None,
         words: bool = False,
         mains: Mapping[int, bool] = MappingProxyType({}),
     ) -> Iterator[Item]:
         """The unit's lines since `begin`, those of these invocations marked as own; with `words`,
-        what PID 1 says of these invocations between them. `mains` are the main processes that the
-        unit has had lately, with whether they were these invocations'.
+        what PID 1 says of these invocations between them. With a `boot`, all moments are of its
+        monotonic clock. `mains` are the main processes that the unit has had lately, with whether
+        they were these invocations'.
 
         journald looks the invocation up when it reads a line. A unit that ended just before is
         gone by then, and its last lines carry no id at all (one short run in twelve): what came
@@ -333,7 +358,7 @@ class Journal:
         systemd takes the time of the start after it has forked: a quick process's first lines, by
         their id, may be older.
         """
-        begun, later = Usec(begin - EARLY), own[1]
+        begun, later = Usec(max(begin - EARLY, 0)), own[1]
         last = invocations[-1:] if words else ()
         spans = [(begun, later)]
         if later is not None:
@@ -342,7 +367,7 @@ class Journal:
             spans.append((later, None))
         longest = 0
         for span in spans:
-            for item in self._lines(unit, invocations, begin, own, *span, last, mains):
+            for item in self._lines(unit, invocations, begin, own, boot, *span, last, mains):
                 longest = max(longest, len(item.message) if isinstance(item, Line) else 0)
                 yield item
         if longest > LARGE:
@@ -354,6 +379,7 @@ class Journal:
         invocations: Sequence[InvocationId],
         begin: Usec,
         own: tuple[Usec, Usec | None],
+        boot: BootId | None,
         since: Usec,
         until: Usec | None,
         last: Sequence[InvocationId],
@@ -382,7 +408,8 @@ class Journal:
                 reader.add_match(f"INVOCATION_ID={invocation}")
         wanted = frozenset(invocation.encode() for invocation in invocations)
         unit_bytes = unit.encode()
-        for at, _, entry in _entries(reader, since, until, _ALWAYS):
+        for real, moment, entry in _entries(reader, Start(since, boot), until, _ALWAYS):
+            at = real if boot is None else Usec(moment[0])
             if entry.get("_SYSTEMD_UNIT") == unit_bytes:
                 line = _line(at, entry, wanted, own, mains)
                 if line.own or line.at >= begin:
@@ -400,19 +427,38 @@ Entry = dict[str, Any]
 Moment = tuple[int, BootId]  # monotonic, and the boot that counts from there
 
 
+class Start(NamedTuple):
+    """Where to begin reading: by the clock on the wall, by a boot's monotonic one, or at an
+    entry."""
+
+    at: Usec = Usec(0)
+    boot: BootId | None = None
+    cursor: str = ""
+
+    def seek(self, reader: Any) -> None:
+        if self.cursor:
+            reader.seek_cursor(self.cursor)
+        elif self.boot is not None:
+            reader.add_conjunction()
+            reader.add_match(f"_BOOT_ID={self.boot}")
+            reader.seek_monotonic(self.at, self.boot)
+        else:
+            reader.seek_realtime(self.at)
+
+
 def _entries(
-    reader: Any, begin: Usec, end: Usec | None = None, always: Sequence[str] = ()
+    reader: Any, start: Start, end: Usec | None = None, always: Sequence[str] = ()
 ) -> Iterator[tuple[Usec, Moment, Entry]]:
     """All entries since then, that have `always` these fields: one that has not may be too large.
     A file may be damaged, or be deleted meanwhile."""
     limit = _Limit()
     try:
-        reader.seek_realtime(begin)
+        start.seek(reader)
         while reader._next():
             at = Usec(reader._get_realtime())
-            if end is not None and at >= end:
-                return
             mono, boot = reader._get_monotonic()
+            if end is not None and (at if start.boot is None else int(mono)) >= end:
+                return
             yield at, (int(mono), BootId(bytes(boot).hex())), limit.read(reader, always)
     except OSError as error:
         raise JournalError(f"the journal cannot be read: {error}") from error

@@ -418,7 +418,7 @@ class Timekeeper:
 
     def _sleeps(self, promise: Promise) -> Iterator[Span]:
         """What of it happened before the daemon was there."""
-        if promise.settled >= self._engine.caught_up_at:
+        if promise.settled >= self._engine.caught_up_real:
             return
         try:
             with journal.Journal() as source:
@@ -438,7 +438,7 @@ class Timekeeper:
             if slot.state not in ("missed", "unknown"):
                 continue
             by = slots.begin_by(slot.at, watched.job.schedule, settled.promise)
-            if by < self._engine.caught_up_at:
+            if by < self._engine.caught_up_real:
                 past.append(slot)
             elif not watched.standing.is_missing:
                 self._judge_slot(watched, slot, settled.promise)

@@ -83,6 +83,7 @@ class Seen(Record, frozen=True):
     trigger: str = ""
     trigger_at: Usec = Usec(0)
     slot: Usec = Usec(0)  # what was promised, and is answered by that elapse
+    trigger_mono: Usec = Usec(0)
 
 
 class What(Enum):
@@ -167,6 +168,7 @@ class Track(Record, frozen=True):
     unit: UnitName
     runs: tuple[Open, ...] = ()
     last_trigger: Usec = Usec(0)  # ActivationDetails is stale on a later start by hand
+    last_trigger_mono: Usec = Usec(0)  # in this boot; 0: not known
     last_start: Usec = Usec(0)  # monotonic; the newest start that the bus showed
     retried: InvocationId | None = None  # the last attempt after which another was scheduled
     retried_at: Usec | None = None  # monotonic; when PID 1 said so
@@ -208,9 +210,10 @@ def see(track: Track, seen: Seen, *, asked: bool = False) -> Track:
     if now is not Phase.RUNNING:
         attempt = _ended_on_bus(attempt, seen, restarting=now is Phase.BETWEEN)
     run = _with_trigger(_put(run, attempt), track, seen)
+    if is_new_elapse(track, seen.trigger_at, seen.trigger_mono):
+        track = replace(track, last_trigger=seen.trigger_at, last_trigger_mono=seen.trigger_mono)
     track = replace(
         _store(track, run),
-        last_trigger=max(track.last_trigger, seen.trigger_at),
         last_start=max(track.last_start, seen.left_idle_mono),
     )
     return _retried(track, seen.invocation) if now is Phase.BETWEEN else track
@@ -287,12 +290,19 @@ def _is_of_the_attempt(attempt: Attempt, seen: Seen) -> bool:
     return attempt.result is None or seen.result != "success"
 
 
+def is_new_elapse(track: Track, at: Usec, mono: Usec) -> bool:
+    """Whether a timer's elapse has started no run yet; by the clock that nobody sets, if it can."""
+    if mono and track.last_trigger_mono:
+        return mono > track.last_trigger_mono
+    return at > track.last_trigger
+
+
 def _with_trigger(run: Open, track: Track, seen: Seen) -> Open:
     if run.trigger != UNKNOWN or run.attempts[0].invocation != seen.invocation:
         return run
     if seen.trigger == UNKNOWN:
         return run
-    if seen.trigger and seen.trigger_at > track.last_trigger:
+    if seen.trigger and is_new_elapse(track, seen.trigger_at, seen.trigger_mono):
         return replace(run, trigger=seen.trigger, slot=seen.slot or seen.trigger_at)
     if seen.trigger and not seen.trigger_at:
         return replace(run, trigger=seen.trigger)  # a path or socket unit: no time of its own
@@ -518,6 +528,13 @@ def lose_sight(track: Track, run: Open) -> Track:
 def _lost(attempt: Attempt) -> Attempt:
     # It is over, and nobody knows since when.
     return replace(attempt, ended=Usec(0), ended_mono=None, result="lost", restarting=False)
+
+
+def in_order(runs: Sequence[Open], boot: BootId) -> list[Open]:
+    """As they began, those of this `boot` last; by the monotonic clock, since the other one may
+    have been set meanwhile."""
+    boots = [*dict.fromkeys(run.boot for run in runs if run.boot != boot), boot]
+    return sorted(runs, key=lambda run: (boots.index(run.boot), run.attempts[0].started_mono or 0))
 
 
 def as_run(track: Track, open_run: Open) -> Run:

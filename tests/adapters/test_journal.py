@@ -82,7 +82,7 @@ def test_pid_1_tells_of_a_run_in_order(begin: Usec) -> None:
     with Journal() as source:
         tail = source.tail()
     assert tail is not None
-    assert {one.boot for one in found} == {tail[1]}
+    assert {one.boot for one in found} == {tail.boot}
 
 
 def test_what_somebody_else_says_in_pid_1s_words_is_not_heard(begin: Usec) -> None:
@@ -295,14 +295,15 @@ def tail_cursor() -> str:
     with Journal() as source:
         tail = source.tail()
     assert tail is not None
-    return tail[0]
+    return tail.cursor
 
 
 def told_since_cursor(cursor: str, fallback: Usec) -> tuple[bool, list[journal.Told]]:
     journal.synchronize()
     with Journal() as source:
-        intact, begin = source.at_cursor(cursor, fallback)
-        return intact, list(source.told_since(begin))
+        intact = source.at(cursor) is not None
+        found = source.told_after(cursor) if intact else source.told_since(fallback)
+        return intact, list(found)
 
 
 def test_reading_goes_on_after_the_cursor(begin: Usec) -> None:

@@ -22,6 +22,7 @@ from tests.nodes.root import RootError, root_layers
 
 RESULTS = CHECKOUT / "build" / "results"
 ON_NODE = "/src"
+MACHINES = "tests/scenarios/test_machine_*.py"
 LIMIT = 900  # seconds for one step, on a busy machine: all of them have thirty minutes
 
 
@@ -124,7 +125,11 @@ def main() -> int:
             "adapters", *existing("tests/adapters")
         ),
         "scenarios on booted nodes": lambda: pytest_on_host(
-            "scenarios", "-n", workers, *existing("tests/scenarios")
+            "scenarios", "-n", workers, *existing("tests/scenarios"), f"--ignore-glob={MACHINES}"
+        ),
+        # Each file has one machine, which takes a while to boot: its tests stay together.
+        "scenarios on virtual machines": lambda: pytest_on_host(
+            "machines", "-n", "2", "--dist", "loadfile", *map(str, sorted(CHECKOUT.glob(MACHINES)))
         ),
         "kills and power cuts": campaign,
         "the package on booted nodes": lambda: pytest_on_host(

@@ -519,6 +519,28 @@ def test_a_run_answers_what_was_promised_rather_than_the_elapse() -> None:
     assert run.slot == wall(88)
 
 
+def test_a_slot_is_new_by_the_clock_that_nobody_sets() -> None:
+    first = replace(seen("A", trigger="x.timer", trigger_at=90), trigger_mono=Usec(90))
+    track = fold([first])
+    set_back = replace(first, invocation=invocation("B"), left_idle_mono=Usec(300))
+    set_back = replace(set_back, trigger_at=wall(40), trigger_mono=Usec(290))
+    (_, run) = runs(fold([set_back], track))
+    assert (run.trigger, run.slot) == ("x.timer", wall(40))
+    stale = replace(set_back, trigger_at=wall(500), trigger_mono=Usec(90))
+    assert runs(fold([stale], track))[1].trigger == "none"
+
+
+def test_runs_are_in_the_order_in_which_they_began_whatever_the_clock_showed() -> None:
+    def began(letter: str, boot: BootId, mono: int | None, at: int) -> Open:
+        attempt = Attempt(invocation(letter), wall(at), None if mono is None else Usec(mono))
+        return Open(invocation(letter), boot, (attempt,))
+
+    late, early = began("A", LATER_BOOT, 200, 100), began("B", LATER_BOOT, 100, 300)
+    before, resumed = began("C", BOOT, 900, 900), began("D", BOOT, None, 50)
+    found = tracker.in_order((late, before, resumed, early), LATER_BOOT)
+    assert found == [resumed, before, early, late]
+
+
 def test_a_path_unit_triggers_without_a_time() -> None:
     (run,) = runs(fold([seen("A", trigger="x.path")]))
     assert (run.trigger, run.slot) == ("x.path", None)

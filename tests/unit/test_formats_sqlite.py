@@ -194,3 +194,12 @@ def test_index_cannot_call_what_reaches_outside(make: Callable[[str], Path]) -> 
         " sql = 'CREATE INDEX i ON t (load_extension(a))' WHERE name = 'i'"
     )
     assert look(path).state in NOT_GOOD
+
+
+def test_complaint_that_is_no_text_is_a_complaint(make: Callable[[str], Path]) -> None:
+    """SQLite quotes what the file has, and Python has no string for that."""
+    path = make(TABLE + ROWS)
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE TABL\xff"))
+    found = look(path)
+    assert found.state == State.UNREADABLE
+    assert found.summary.endswith("what is wrong is no text")

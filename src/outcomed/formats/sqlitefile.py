@@ -43,6 +43,8 @@ _SETTINGS = (
 # tables are never empty.
 _SHADOWS_WITH_ROWS = ("_content", "_docsize", "_rowid")
 
+_CANNOT_SAY = "SQLite cannot say whether the database is whole"
+
 
 def open_sqlite(file: BinaryIO) -> Callable[[BinaryIO], Reading]:
     """Open it, as long as we may, and return what reads it. `file` has to be a real one, that still
@@ -75,6 +77,8 @@ def _read(connection: sqlite3.Connection, beside: str, file: BinaryIO) -> Readin
         except sqlite3.Error as error:
             fault = _fault(error)
             return Reading(fault.state, fault.summary, evidence)
+        except UnicodeDecodeError:  # what SQLite quotes of the file, which may be its only error
+            return Reading(State.UNREADABLE, f"{_CANNOT_SAY}: what is wrong is no text", evidence)
         except Fault as fault:
             return Reading(fault.state, fault.summary, evidence)
 
@@ -155,7 +159,7 @@ def _fault(error: sqlite3.Error) -> Fault:
     said = printable(str(error).encode("utf-8", "backslashreplace"))
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return _damaged(said)
-    return Fault(State.UNREADABLE, f"SQLite cannot say whether the database is whole: {said}")
+    return Fault(State.UNREADABLE, f"{_CANNOT_SAY}: {said}")
 
 
 def _reading(connection: sqlite3.Connection, evidence: Evidence) -> Reading:

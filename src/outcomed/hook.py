@@ -42,6 +42,7 @@ from outcomed.model import (
     Judgement,
     Record,
     Run,
+    RunId,
     UnitName,
     Usec,
     Verdict,
@@ -219,6 +220,8 @@ def _alert_for_daemon(job: Job, seen: Run, config: Config, paths: Paths) -> int:
     told = paths.requests / f"{job.name}{_TOLD}"
     if _incident_is_open(job.name, paths) or told.exists() or _says_already_done(job, seen):
         return EXIT_FINE
+    if _was_judged(run_id(job.name, seen.key)):
+        return EXIT_FINE
     if job.alerts.after > 1:
         print(f"<4>{job.name}: left to outcomed.service to count, which is down", file=sys.stderr)
         return EXIT_FINE
@@ -230,6 +233,13 @@ def _alert_for_daemon(job: Job, seen: Run, config: Config, paths: Paths) -> int:
     spool.write_aside(told, incident.id.encode(), 0o600)
     print(f"<4>outcomed.service is down; told {len(sinks)} sinks in its place", file=sys.stderr)
     return EXIT_FINE
+
+
+def _was_judged(run: RunId) -> bool:
+    """Whether the daemon has had its say already, and went down while this was on its way."""
+    with contextlib.suppress(JournalError), journal.Journal() as source:
+        return source.tells_of_verdict(run)
+    return False
 
 
 def _incident(

@@ -29,6 +29,7 @@ from outcomed.model import (
     BootId,
     InvocationId,
     Record,
+    RunId,
     UnitName,
     Usec,
     invocation_id,
@@ -320,6 +321,16 @@ class Journal:
             told = _told(at, moment, entry)
             if told is not None:
                 yield told
+
+    def tells_of_verdict(self, run: RunId) -> bool:
+        """Whether the daemon's verdict on a run that has ended is in it."""
+        reader = self._fresh()
+        for match in ("_SYSTEMD_UNIT=outcomed.service", f"OUTCOMED_RUN={run}"):
+            reader.add_match(match)
+        return any(
+            entry.get("OUTCOMED_VERDICT", b"overdue") != b"overdue"
+            for _, _, entry in _entries(reader, Start())
+        )
 
     def shutdown_after(self, boot: BootId, mono: Usec) -> int | None:
         """The number of the job that shut this host down, in that boot and after that moment.

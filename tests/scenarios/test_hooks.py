@@ -103,3 +103,27 @@ def test_hook_of_a_job_speaks_for_a_daemon_that_is_down_and_under_its_id(own_sit
     site.run("alone")
     assert states(site.messages("alone")) == ["firing", "resolved"]
     assert site.messages("alone")[-1]["data"]["alert_id"] == fired["data"]["alert_id"]
+
+
+def test_hook_that_comes_when_the_daemon_has_told_of_it_and_is_down_says_nothing(
+    own_site: Site,
+) -> None:
+    """It took its time; meanwhile the daemon told of the failure and of its end, and went."""
+    site = own_site
+    hooked(site, "slow", has_job=True)
+    site.node.run("mkfifo /srv/go")
+    site.node.write(
+        "/etc/systemd/system/outcomed-alert@slow.service.service.d/slow.conf",
+        "[Service]\nExecStartPre=cat /srv/go\n",
+    )
+    site.reload()
+    site.run("slow", exits=1)
+    site.node.write("/srv/slow", "")
+    site.run("slow")
+    assert states(site.messages("slow")) == ["firing", "resolved"]
+    site.node.systemctl("stop", "outcomed.service")
+    site.node.run("echo > /srv/go")
+    hook_has_run(site, "slow", 1)
+    site.node.systemctl("start", "outcomed.service")
+    site.run("slow")
+    assert states(site.messages("slow")) == ["firing", "resolved"]

@@ -291,6 +291,7 @@ def _seen(
         pid=_integer(
             service, b"MainPID"
         ),  # ExecMainPID is the last run's until it is the next one's
+        restarts=_integer(service, b"NRestarts"),
         left_idle=_usec(properties, b"InactiveExitTimestamp"),
         left_idle_mono=_usec(properties, b"InactiveExitTimestampMonotonic"),
         became_idle=_usec(properties, b"InactiveEnterTimestamp"),

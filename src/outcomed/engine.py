@@ -297,7 +297,10 @@ class Engine:
             history = self._is_history(watched, seen.boot, seen.left_idle, seen.left_idle_mono)
             if asked and history and _is_over(seen):
                 continue  # history, from before anybody watched
-            if asked and (watched.track.runs or seen.sub in tracker.BETWEEN):
+            is_unclear = tracker.is_unclear(watched.track, seen)
+            if is_unclear and self.catching_up and not asked:
+                continue  # the journal was not read that far; and then systemd is asked
+            if is_unclear or (asked and (watched.track.runs or seen.sub in tracker.BETWEEN)):
                 self._hear_until(watched, seen)
             self._see(watched, seen, now, asked=asked)
 

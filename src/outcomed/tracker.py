@@ -74,6 +74,7 @@ class Seen(Record, frozen=True):
     status: int = 0
     errno: int = 0  # StatusErrno=, what it said of itself
     pid: int = 0  # MainPID=, of a process that runs
+    restarts: int = 0  # NRestarts=: how many attempts of the same run there were before
     left_idle: Usec = Usec(0)  # InactiveExitTimestamp
     left_idle_mono: Usec = Usec(0)
     became_idle: Usec = Usec(0)  # InactiveEnterTimestamp
@@ -203,7 +204,7 @@ def see(track: Track, seen: Seen, *, asked: bool = False) -> Track:
         return track  # it may be the next attempt's id already, with nothing else of its own
     if now is Phase.ENDED and not _is_news(track, run, seen, asked):
         return track
-    run = run or _begin(track, seen.invocation, seen.boot)
+    run = run or _begin(track, seen.invocation, seen.boot, seen.restarts)
     attempt = _started_on_bus(run, _attempt(run, seen.invocation), seen)
     if seen.sub.startswith("stop-sig"):
         attempt = replace(attempt, told_to_stop=True)
@@ -307,6 +308,14 @@ def _with_trigger(run: Open, track: Track, seen: Seen) -> Open:
     if seen.trigger and not seen.trigger_at:
         return replace(run, trigger=seen.trigger)  # a path or socket unit: no time of its own
     return replace(run, trigger="none")
+
+
+def is_unclear(track: Track, seen: Seen) -> bool:
+    """Whether it is an activation of which only the journal knows whose attempt it is."""
+    if track.find(seen.invocation) is not None:
+        return False
+    before = [len(run.attempts) for run in track.runs if run.last.restarting]
+    return bool(before or seen.restarts) and seen.restarts not in before
 
 
 # --- the journal -----------------------------------------------------------------------------
@@ -618,10 +627,16 @@ def signal_or_status(text: str) -> int | None:
     return int(number) + int(offset or 0)
 
 
-def _begin(track: Track, invocation: InvocationId, boot: BootId) -> Open:
+def _begin(track: Track, invocation: InvocationId, boot: BootId, restarts: int = 0) -> Open:
     """A new run, or the next attempt of the one that waits for it."""
     for run in track.runs:
         if run.boot == boot and run.last.restarting:
+            return replace(run, attempts=(*run.attempts, Attempt(invocation=invocation)))
+    if restarts and track.runs:
+        # Nobody has said that it waits, but the bus says how many attempts came before this one.
+        run = in_order(track.runs, boot)[-1]
+        is_over = run.last.over_on_bus or run.last.result == "success"
+        if run.boot == boot and len(run.attempts) == restarts and not is_over:
             return replace(run, attempts=(*run.attempts, Attempt(invocation=invocation)))
     return Open(key=invocation, boot=boot, attempts=(Attempt(invocation=invocation),))
 

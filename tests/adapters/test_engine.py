@@ -5,6 +5,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -14,7 +15,7 @@ from outcomed.bus import Calls
 from outcomed.engine import Engine
 from outcomed.guard import Guard
 from outcomed.journal import Journal
-from outcomed.ledger import Ledger
+from outcomed.ledger import Ledger, Progress
 from outcomed.model import Job, JobName, UnitName
 from outcomed.paths import Paths
 from outcomed.specifiers import this_host
@@ -51,32 +52,77 @@ def systemctl(*arguments: str) -> None:
     subprocess.run(["systemctl", *arguments], check=True)
 
 
+class Retried:
+    """A unit whose attempts are told how to end."""
+
+    def __init__(self, directory: Path) -> None:
+        self.name = JobName(f"engine-{uuid.uuid4().hex[:8]}")
+        self.unit = UnitName(f"{self.name}.service")
+        self.begun, self.word = directory / "begun", directory / "word"
+
+    def __enter__(self) -> Self:
+        os.mkfifo(self.begun)
+        os.mkfifo(self.word)
+        self._file.write_text(SERVICE.format(begun=self.begun, word=self.word))
+        systemctl("daemon-reload")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        systemctl("stop", self.unit)
+        self._file.unlink()
+        systemctl("daemon-reload")
+
+    @property
+    def _file(self) -> Path:
+        return Path(f"/run/systemd/system/{self.unit}")
+
+    def start(self) -> None:
+        systemctl("start", "--no-block", self.unit)
+        self.begun.read_text()
+
+    def fail(self) -> None:
+        """And the next attempt begins."""
+        self.word.write_text("bad\n")
+        self.begun.read_text()
+
+
 def test_answer_that_is_ahead_of_the_journal_splits_no_run(engine: Engine, tmp_path: Path) -> None:
     """The first attempt fails and others begin after the journal was read, and before systemd is
     asked: all of them are one run."""
-    name = f"engine-{uuid.uuid4().hex[:8]}"
-    begun, word = tmp_path / "begun", tmp_path / "word"
-    os.mkfifo(begun)
-    os.mkfifo(word)
-    service = Path(f"/run/systemd/system/{name}.service")
-    service.write_text(SERVICE.format(begun=begun, word=word))
-    try:
-        systemctl("daemon-reload")
-        watched = engine.adopt(Job(JobName(name), UnitName(service.name)), "", is_new=True)
-        systemctl("start", "--no-block", service.name)
-        begun.read_text()
+    with Retried(tmp_path) as unit:
+        watched = engine.adopt(Job(unit.name, unit.unit), "", is_new=True)
+        unit.start()
         engine.look_around(now_usec())
         (first,) = watched.track.runs
 
         for _ in range(2):
-            word.write_text("bad\n")
-            begun.read_text()
+            unit.fail()
         engine.look_around(now_usec())
 
         (run,) = watched.track.runs
         assert run.key == first.key
         assert (len(run.attempts), run.last.ended) == (3, None)
-    finally:
-        systemctl("stop", service.name)
-        service.unlink()
-        systemctl("daemon-reload")
+
+
+def test_signal_that_is_ahead_of_the_past_splits_no_run(engine: Engine, tmp_path: Path) -> None:
+    """It shows the next attempt of a run that is still to be read of."""
+    with Retried(tmp_path) as unit:
+        watched = engine.adopt(Job(unit.name, unit.unit), "", is_new=True)
+        with Journal() as source:
+            tail = source.tail()
+        assert tail is not None
+        engine.progress = Progress(tail.cursor, tail.boot, tail.at, told=0)
+        unit.start()
+        first = engine.calls.invocation(unit.unit)
+        unit.fail()
+        signal = engine.calls.look(unit.unit, engine.boot)
+        assert (signal.invocation != first, signal.restarts) == (True, 1)
+
+        past = engine.catch_up(now_usec())
+        engine.catching_up = True  # as soon as it is advanced
+        engine.see(signal, now_usec())
+        assert not watched.track.runs
+        list(past)
+
+        (run,) = watched.track.runs
+        assert (run.key, len(run.attempts), run.last.ended) == (first, 2, None)

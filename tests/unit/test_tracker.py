@@ -46,6 +46,7 @@ def seen(
     idle: int = 0,
     trigger: str = "",
     trigger_at: int = 0,
+    restarts: int = 0,
     boot: BootId = BOOT,
 ) -> Seen:
     return Seen(
@@ -58,6 +59,7 @@ def seen(
         result=result,
         code=code,
         status=status,
+        restarts=restarts,
         left_idle=wall(left),
         left_idle_mono=Usec(left),
         became_active=wall(up),
@@ -797,6 +799,56 @@ def test_a_resumed_run_that_is_about_to_be_tried_again_waits_for_it() -> None:
     asked = tracker.see(tracker.resume(EMPTY, run), queued, asked=True)
     (tried,) = runs(fold([seen("B", "activating", "auto-restart-queued"), seen("B")], asked))
     assert (tried.key, tried.attempts) == (run.key, 2)
+
+
+FAILED_SO_FAR = [
+    told(What.STARTING),
+    told(What.FAILED, mono=200, result="exit-code"),
+    told(What.START_FAILED, mono=210, job_id="78", result="failed"),
+]
+
+
+def test_the_next_attempt_may_be_seen_before_anybody_says_that_there_will_be_one() -> None:
+    next_one = seen("B", left=205, restarts=1)
+    (run,) = runs(fold([*FAILED_SO_FAR, next_one]))
+    assert (run.key, run.attempts, run.started) == (invocation("A"), 2, wall(100))
+    begun = told(What.STARTING, "B", mono=260)
+    late = fold([*FAILED_SO_FAR, next_one, told(What.RESTARTING, mono=250), begun])
+    assert runs(late) == [run]
+
+
+@pytest.mark.parametrize(
+    ("before", "restarts"),
+    [
+        (FAILED_SO_FAR, 0),  # somebody started it
+        (FAILED_SO_FAR, 2),  # of another run, which is not known yet
+        ([told(What.STARTING), told(What.ENDED_WELL, mono=200)], 1),
+        ([seen("A"), seen("A", "failed", "failed", result="exit-code", idle=200)], 1),
+    ],
+)
+def test_who_was_restarted_is_an_attempt_of_no_run_that_it_cannot_be_of(
+    before: list[Observation], restarts: int
+) -> None:
+    assert len(runs(fold([*before, seen("B", left=300, restarts=restarts)]))) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "restarts", "unclear"),
+    [
+        ([], 0, False),
+        ([], 1, True),
+        (FAILED_SO_FAR, 0, False),
+        (FAILED_SO_FAR, 1, True),
+        ([*FAILED_SO_FAR, told(What.RESTARTING, mono=250)], 1, False),
+        ([*FAILED_SO_FAR, told(What.RESTARTING, mono=250)], 0, True),
+        ([*FAILED_SO_FAR, told(What.RESTARTING, mono=250)], 2, True),
+        ([seen("B", restarts=3)], 3, False),  # it is known
+    ],
+)
+def test_whose_attempt_it_is_may_be_for_the_journal_to_say(
+    before: list[Observation], restarts: int, unclear: bool
+) -> None:
+    assert tracker.is_unclear(fold(before), seen("B", restarts=restarts)) is unclear
 
 
 def test_a_runs_identity_is_its_first_invocation_id() -> None:

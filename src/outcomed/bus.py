@@ -366,7 +366,7 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 
 def _timer(state: Service, properties: dict[bytes, Any]) -> Timer:
     calendar = _specifications(properties.get(b"TimersCalendar"), bytes)
-    monotonic = _specifications(properties.get(b"TimersMonotonic"), int)
+    monotonic = tuple(_specifications(properties.get(b"TimersMonotonic"), int))
     return Timer(
         unit=state.unit,
         triggers=UnitName(_text(properties, b"Unit")),
@@ -379,7 +379,8 @@ def _timer(state: Service, properties: dict[bytes, Any]) -> Timer:
         calendar=tuple(value.decode(errors="replace") for _, value in calendar),
         monotonic=tuple((name, Usec(value)) for name, value in monotonic),
         next_realtime=_moment(properties, b"NextElapseUSecRealtime"),
-        next_monotonic=_moment(properties, b"NextElapseUSecMonotonic"),
+        # Of a WakeSystem= timer that has only the calendar, systemd shows some microseconds here.
+        next_monotonic=_moment(properties, b"NextElapseUSecMonotonic") if monotonic else None,
         last=_moment(properties, b"LastTriggerUSec"),
         accuracy=_usec(properties, b"AccuracyUSec"),
         random_delay=_usec(properties, b"RandomizedDelayUSec"),

@@ -342,6 +342,16 @@ def test_a_timer_that_wakes_the_system_and_catches_up_shows_it(
     assert (found.active, found.sub, found.next_realtime) == ("inactive", "dead", None)
 
 
+def test_a_timer_that_wakes_the_system_counts_from_the_boot_only_where_it_is_told_to() -> None:
+    """As systemd 257 shows it on a machine; on a node such a timer cannot be started."""
+    shown = {b"NextElapseUSecRealtime": 4070908800000000, b"NextElapseUSecMonotonic": 2}
+    state = Service(unit=UnitName("wakes.timer"), active="active", sub="waiting")
+    found = bus._timer(state, shown)
+    assert (found.next_realtime, found.next_monotonic) == (4070908800000000, None)
+    found = bus._timer(state, shown | {b"TimersMonotonic": [(b"OnBootUSec", 2, 2)]})
+    assert found.next_monotonic == 2
+
+
 def test_a_timer_that_has_elapsed_for_good_shows_no_next_moment(
     timed: Callable[..., tuple[UnitName, UnitName]], calls: Calls
 ) -> None:

@@ -73,7 +73,7 @@ from outcomed.paths import Paths
 from outcomed.slots import GOOD_RUNS, Promise
 from outcomed.specifiers import Host, expand
 from outcomed.timekeeping import EXACT, Timekeeper, now_usec
-from outcomed.tracker import Open, Phase, Seen, Told, Track, What
+from outcomed.tracker import Open, Phase, Reach, Seen, Told, Track, What
 from outcomed.waits import Reckon, Steps, Wait
 
 SLICE = 0.005  # seconds of reading output before the other jobs have their turn
@@ -184,6 +184,7 @@ class Engine:
         self.judged: set[RunId] = set()  # runs, in this turn
         self.revealed: list[tuple[Incident, UnitName]] = []  # open since the past, shown to nobody
         self.catching_up = False
+        self.reach = Reach(self.boot)
         self.behind: set[JobName] | None = None  # whose past is not judged to its end; None: told
         self.unsettled: set[JobName] = set()  # whose slots of the past are not looked at yet
         self.may_fold = False  # something of the past may be left to be told together
@@ -481,7 +482,7 @@ class Engine:
         is the last one, which is looked at as it is now.
         """
         self.gap = gap  # a reason not to read it
-        self._was_read = False
+        self._was_read, self.reach = False, Reach(self.boot)
         self.caught_up_at, self.caught_up_real = monotonic_usec(), now
         self.catching_up = True
         self.behind, self.unsettled, self.may_fold = set(), set(self.jobs), True
@@ -590,7 +591,10 @@ class Engine:
         self.begins = source.begins()
         if self.progress.cursor:
             self._follow_open_runs(source)
+            if (last := source.at(self.progress.cursor)) is not None:
+                self.reach.move(last.boot, last.at, last.mono)
         for number, told in enumerate(self._told_since(source), 1):
+            self.reach.move(told.boot, told.at, told.mono)
             for watched in self.by_unit.get(told.unit, ()):
                 self.hear(watched, told)
             if number % STRETCH == 0:
@@ -642,11 +646,10 @@ class Engine:
 
     def _examine_all(self) -> None:
         for watched in self.jobs.values():
-            if watched.track.runs:
-                # Where the journal has come to a later boot, what ran under the one before is over;
-                # else the runs after it would be judged before it.
-                newest = tracker.in_order(watched.track.runs, self.boot)[-1]
-                watched.track = tracker.lose(watched.track, newest.boot)
+            # Where the journal has come to a later boot, what ran under the one before is over;
+            # else the runs after it would be judged before it.
+            boots = {run.boot for run in watched.track.runs} - self.reach.passed
+            watched.track = tracker.lose(watched.track, *boots)
             if self._next_ended(watched) is not None:
                 self.examine(watched)
 
@@ -654,8 +657,8 @@ class Engine:
         """The run that is to be judged next: a job's runs are judged in their order."""
         runs = tracker.in_order(watched.track.runs, self.boot)
         if self.catching_up:
-            # What the bus shows meanwhile comes after all that is still to be read.
-            runs = [run for run in runs if self._began_in_the_past(run)][:-1]
+            # What is still to be read may have begun before what the bus shows, or the ledger has.
+            runs = [run for run in runs if self.reach.covers(run)][:-1]
         return next((run for run in runs if run.ended), None)
 
     def look_around(self, now: Usec) -> None:
@@ -767,9 +770,6 @@ class Engine:
             number += 1
             if number % BATCH == 0:
                 yield None  # let the turn be committed
-
-    def _began_in_the_past(self, run: Open) -> bool:
-        return run.boot != self.boot or (run.attempts[0].started_mono or 0) <= self.caught_up_at
 
     def _is_past(self, run: Open) -> bool:
         if run.last.ended is None:

@@ -521,10 +521,10 @@ def bind(track: Track, run: Open, trigger: str, slot: Usec) -> Track:
     return _store(track, replace(run, trigger=trigger, slot=slot))
 
 
-def lose(track: Track, boot: BootId) -> Track:
+def lose(track: Track, *boots: BootId) -> Track:
     """The host restarted: what ran under another boot id has no end and will have none."""
     runs = tuple(
-        run if run.boot == boot or run.ended else _put(run, _lost(run.last)) for run in track.runs
+        run if run.boot in boots or run.ended else _put(run, _lost(run.last)) for run in track.runs
     )
     return replace(track, runs=runs)
 
@@ -541,9 +541,41 @@ def _lost(attempt: Attempt) -> Attempt:
 
 def in_order(runs: Sequence[Open], boot: BootId) -> list[Open]:
     """As they began, those of this `boot` last; by the monotonic clock, since the other one may
-    have been set meanwhile."""
+    have been set meanwhile. Of a boot where it is not known of all of them, by that one."""
     boots = [*dict.fromkeys(run.boot for run in runs if run.boot != boot), boot]
-    return sorted(runs, key=lambda run: (boots.index(run.boot), run.attempts[0].started_mono or 0))
+    vague = {run.boot for run in runs if run.attempts[0].started_mono is None}
+
+    def began(run: Open) -> tuple[int, Usec]:
+        first = run.attempts[0]
+        moment = first.started if run.boot in vague else first.started_mono
+        return boots.index(run.boot), moment or Usec(0)
+
+    return sorted(runs, key=began)
+
+
+class Reach:
+    """How far the journal was read, in the boot `now` or before it: others may have begun before
+    what began later than that."""
+
+    def __init__(self, now: BootId) -> None:
+        self._now = now
+        self.boot = BootId("")
+        self.at = self.mono = Usec(0)
+        self.passed: set[BootId] = set()
+
+    def move(self, boot: BootId, at: Usec, mono: Usec) -> None:
+        if boot != self.boot:
+            self.passed.add(self.boot)
+            self.passed -= {boot, self._now}
+        self.boot, self.at, self.mono = boot, at, mono
+
+    def covers(self, run: Open) -> bool:
+        first = run.attempts[0]
+        if run.boot != self.boot:
+            return run.boot in self.passed
+        if first.started_mono is None:  # the ledger has only the other clock's word
+            return (first.started or 0) <= self.at
+        return first.started_mono <= self.mono
 
 
 def as_run(track: Track, open_run: Open) -> Run:

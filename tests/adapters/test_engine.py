@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,12 @@ class Retried:
         self.word.write_text("bad\n")
         self.begun.read_text()
 
+    def end(self) -> None:
+        self.word.write_text("good\n")
+        state = ["systemctl", "show", "--value", "--property=ActiveState", self.unit]
+        while subprocess.check_output(state, text=True).strip() != "inactive":
+            time.sleep(0.01)
+
 
 def test_answer_that_is_ahead_of_the_journal_splits_no_run(engine: Engine, tmp_path: Path) -> None:
     """The first attempt fails and others begin after the journal was read, and before systemd is
@@ -126,3 +133,35 @@ def test_signal_that_is_ahead_of_the_past_splits_no_run(engine: Engine, tmp_path
 
         (run,) = watched.track.runs
         assert (run.key, len(run.attempts), run.last.ended) == (first, 2, None)
+
+
+def test_what_the_ledger_has_open_is_judged_after_what_is_still_to_be_read(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run was seen to begin, and then we were killed before the past had been read to its end."""
+    monkeypatch.setattr("outcomed.engine.STRETCH", 1)
+    with Retried(tmp_path) as unit:
+        watched = engine.adopt(Job(unit.name, unit.unit), "", is_new=True)
+        with Journal() as source:
+            tail = source.tail()
+        assert tail is not None
+        engine.progress = Progress(tail.cursor, tail.boot, tail.at, told=0)
+        keys = []
+        for number in range(4):
+            unit.start()
+            keys.append(engine.calls.invocation(unit.unit))
+            if number == 1:
+                engine.see(engine.calls.look(unit.unit, engine.boot), now_usec())
+            unit.end()
+        assert [run.key for run in watched.track.runs] == [keys[1]]
+
+        for _ in engine.catch_up(now_usec()):
+            while any(wait is None for wait in engine.waits()):
+                engine.step(set())
+        deadline = time.monotonic() + 10
+        while watched.track.runs and time.monotonic() < deadline:
+            time.sleep(0.01)  # until journald has answered
+            engine.step({wait.fileno for wait in engine.waits() if wait and wait.fileno})
+
+        judged = [one.run.key for one in engine.turn.judgements]
+        assert judged == keys

@@ -541,6 +541,27 @@ def test_runs_are_in_the_order_in_which_they_began_whatever_the_clock_showed() -
     before, resumed = began("C", BOOT, 900, 900), began("D", BOOT, None, 50)
     found = tracker.in_order((late, before, resumed, early), LATER_BOOT)
     assert found == [resumed, before, early, late]
+    # Where the journal has lost a run's beginning, the ledger's word is all that there is.
+    lost = began("E", LATER_BOOT, None, 200)
+    assert tracker.in_order((lost, early, late), LATER_BOOT) == [late, lost, early]
+
+
+def test_what_began_later_than_was_read_has_others_before_it() -> None:
+    def began(boot: BootId, mono: int | None) -> Open:
+        started = None if mono is None else Usec(mono)
+        return Open("", boot, (Attempt(invocation("A"), wall(100), started),))
+
+    reach = tracker.Reach(LATER_BOOT)
+    runs = [began(BOOT, 100), began(BOOT, 300), began(BOOT, None), began(LATER_BOOT, 50)]
+    assert not any(map(reach.covers, runs))
+    reach.move(BOOT, wall(99), Usec(200))
+    assert [reach.covers(run) for run in runs] == [True, False, False, False]
+    reach.move(BOOT, wall(100), Usec(200))
+    assert reach.covers(runs[2])
+    reach.move(LATER_BOOT, wall(0), Usec(40))
+    assert [reach.covers(run) for run in runs] == [True, True, True, False]
+    reach.move(BOOT, wall(99), Usec(200))
+    assert [reach.covers(run) for run in runs] == [True, False, False, False]
 
 
 def test_a_path_unit_triggers_without_a_time() -> None:
@@ -732,6 +753,7 @@ def test_a_host_that_goes_down_ends_what_ran_and_what_waited() -> None:
         (run,) = runs(lost)
         assert (run.result, run.finished, run.duration) == ("lost", None, None)
         assert tracker.lose(track, BOOT) == track
+        assert tracker.lose(track, LATER_BOOT, BOOT) == track
     ended = fold([seen("A", "inactive", "dead", left=100, idle=200)])
     assert tracker.lose(ended, LATER_BOOT) == ended
 

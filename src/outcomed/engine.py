@@ -764,9 +764,10 @@ class Engine:
             if run is None or _needs_words(run) or (newest and self._is_past(run)):
                 self._hear_recent(watched)
                 self._lose_sight(watched)
-                run = self._next_ended(watched)
-            if run is not None:
-                yield from self._judge(watched, run, fault)
+                before, run = run, self._next_ended(watched)
+                if run is None or before is None or _identity(run) != _identity(before):
+                    continue  # it ended after journald was asked
+            yield from self._judge(watched, run, fault)
             number += 1
             if number % BATCH == 0:
                 yield None  # let the turn be committed
@@ -1043,6 +1044,17 @@ class Engine:
     def _read_output(
         self, watched: Watched, open_run: Open, run: Run, fault: str
     ) -> Generator[Wait | None, None, tuple[output.Output, Completeness]]:
+        windows = dict(watched.windows) if watched.windows is not None else None
+        try:
+            return (yield from self._read_once(watched, open_run, run, fault, is_last=False))
+        except JournalError:  # a file may just have been rotated, vacuumed or set aside
+            watched.windows = windows
+            self.journal.close()
+            return (yield from self._read_once(watched, open_run, run, fault, is_last=True))
+
+    def _read_once(
+        self, watched: Watched, open_run: Open, run: Run, fault: str, *, is_last: bool
+    ) -> Generator[Wait | None, None, tuple[output.Output, Completeness]]:
         settings = self._log_settings(watched) if _needs_log_settings(watched) else watched.log
         if settings is None and listening.reads_output(watched.job):
             yield Wait(time.monotonic() + BUS_PAUSE)
@@ -1086,6 +1098,8 @@ class Engine:
                 fault = fault or self._incomplete(said, settings)
                 fault = fault or self._lost(source, said, open_run, namespace, words=words)
         except JournalError as error:
+            if not is_last:
+                raise
             fault = error.fault
         finally:
             if source is not self.journal:
@@ -1599,6 +1613,10 @@ def _is_before(run: Open, begins: journal.Place) -> bool:
     if run.boot == begins.boot:
         return (began.started_mono or 0) < begins.mono
     return (began.started or 0) < begins.at
+
+
+def _identity(run: Open) -> tuple[str, InvocationId | None]:
+    return run.key, run.last.invocation
 
 
 def _needs_words(run: Open) -> bool:

@@ -6,18 +6,19 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 pytest.importorskip("pystemd", reason="runs on a node: make check")
 
 from outcomed.bus import Calls
-from outcomed.engine import Engine
+from outcomed.engine import Engine, Watched, monotonic_usec
+from outcomed.errors import JournalError
 from outcomed.guard import Guard
-from outcomed.journal import Journal
+from outcomed.journal import Journal, Synchronizing
 from outcomed.ledger import Ledger, Progress
-from outcomed.model import Job, JobName, UnitName
+from outcomed.model import Job, JobName, Judgement, UnitName
 from outcomed.paths import Paths
 from outcomed.specifiers import this_host
 from outcomed.timekeeping import now_usec
@@ -32,6 +33,8 @@ ExecStart=/bin/sh -c 'echo begun > {begun}; read word < {word}; test "$word" = g
 Restart=on-failure
 RestartSec=10ms
 """
+# So that systemd does not forget the service when it has ended.
+TIMER = "[Timer]\nOnActiveSec=1d\n"
 
 
 @pytest.fixture
@@ -64,18 +67,20 @@ class Retried:
     def __enter__(self) -> Self:
         os.mkfifo(self.begun)
         os.mkfifo(self.word)
-        self._file.write_text(SERVICE.format(begun=self.begun, word=self.word))
+        self._file("service").write_text(SERVICE.format(begun=self.begun, word=self.word))
+        self._file("timer").write_text(TIMER)
         systemctl("daemon-reload")
+        systemctl("start", f"{self.name}.timer")
         return self
 
     def __exit__(self, *_: object) -> None:
-        systemctl("stop", self.unit)
-        self._file.unlink()
+        systemctl("stop", f"{self.name}.timer", self.unit)
+        for kind in ("service", "timer"):
+            self._file(kind).unlink()
         systemctl("daemon-reload")
 
-    @property
-    def _file(self) -> Path:
-        return Path(f"/run/systemd/system/{self.unit}")
+    def _file(self, kind: str) -> Path:
+        return Path(f"/run/systemd/system/{self.name}.{kind}")
 
     def start(self) -> None:
         systemctl("start", "--no-block", self.unit)
@@ -91,6 +96,14 @@ class Retried:
         state = ["systemctl", "show", "--value", "--property=ActiveState", self.unit]
         while subprocess.check_output(state, text=True).strip() != "inactive":
             time.sleep(0.01)
+
+
+def judge_all(engine: Engine, watched: Watched) -> list[Judgement]:
+    deadline = time.monotonic() + 10
+    while watched.track.runs and time.monotonic() < deadline:
+        time.sleep(0.01)  # until journald has answered
+        engine.step({wait.fileno for wait in engine.waits() if wait and wait.fileno})
+    return engine.turn.judgements
 
 
 def test_answer_that_is_ahead_of_the_journal_splits_no_run(engine: Engine, tmp_path: Path) -> None:
@@ -158,10 +171,59 @@ def test_what_the_ledger_has_open_is_judged_after_what_is_still_to_be_read(
         for _ in engine.catch_up(now_usec()):
             while any(wait is None for wait in engine.waits()):
                 engine.step(set())
-        deadline = time.monotonic() + 10
-        while watched.track.runs and time.monotonic() < deadline:
-            time.sleep(0.01)  # until journald has answered
-            engine.step({wait.fileno for wait in engine.waits() if wait and wait.fileno})
+        judged = judge_all(engine, watched)
+        assert [one.run.key for one in judged] == keys
 
-        judged = [one.run.key for one in engine.turn.judgements]
-        assert judged == keys
+
+def test_run_that_ends_while_journald_is_asked_is_asked_for_itself(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it said may be read after journald has answered a question from before its end."""
+    asked = []
+
+    class Noted(Synchronizing):
+        def __init__(self, namespace: str) -> None:
+            asked.append(monotonic_usec())
+            super().__init__(namespace)
+
+    monkeypatch.setattr("outcomed.journal.Synchronizing", Noted)
+    with Retried(tmp_path) as unit:
+        watched = engine.adopt(Job(unit.name, unit.unit), "", is_new=True)
+        unit.start()
+        engine.see(engine.calls.look(unit.unit, engine.boot), now_usec())
+        watched.since = monotonic_usec()
+        engine.examine(watched)
+        engine.step(set())
+        assert len(asked) == 1
+        unit.end()
+        engine.see(engine.calls.look(unit.unit, engine.boot), now_usec(), asked=True)
+        (run,) = watched.track.runs
+        assert run.last.ended_mono is not None
+
+        (judged,) = judge_all(engine, watched)
+        assert judged.output is None
+        assert asked[-1] > run.last.ended_mono
+
+
+@pytest.mark.parametrize(("times", "complete"), [(1, True), (2, False)])
+def test_journal_that_cannot_be_read_is_opened_once_more(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, complete: bool
+) -> None:
+    left = [JournalError("the journal cannot be read: [Errno 22] Invalid argument")] * times
+    lines = Journal.lines
+
+    def failing(self: Journal, *arguments: Any, **named: Any) -> Iterator[Any]:
+        yield from lines(self, *arguments, **named)
+        if left:
+            raise left.pop()
+
+    monkeypatch.setattr(Journal, "lines", failing)
+    with Retried(tmp_path) as unit:
+        watched = engine.adopt(Job(unit.name, unit.unit), "", is_new=True)
+        unit.start()
+        engine.see(engine.calls.look(unit.unit, engine.boot), now_usec())
+        unit.end()
+        engine.see(engine.calls.look(unit.unit, engine.boot), now_usec(), asked=True)
+        (judged,) = judge_all(engine, watched)
+        assert not left
+        assert (judged.output is None) is complete

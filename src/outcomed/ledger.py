@@ -247,6 +247,7 @@ class Turn(msgspec.Struct):
 
 _PLAIN, _WITH_SAMPLE = b"\0", b"\1"
 _SAMPLE_LIMIT = 8192
+_SMALL = 6  # zlib's memory level: tables for a few kB, which take longer to clear than to use
 _BODY_LIMIT = 64 << 20  # bytes; what is longer was not written by us
 _WORDS = (
     b'"key":"","exit_code":"killed","exit_status":"command":"ExecStartPre","attempts":2,'
@@ -263,7 +264,7 @@ _WORDS = (
 
 def _pack(data: bytes, sample: bytes | None) -> bytes:
     deflate = zlib.compressobj(
-        9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, _dictionary(sample)
+        9, zlib.DEFLATED, -15, _SMALL, zlib.Z_DEFAULT_STRATEGY, _dictionary(sample)
     )
     mark = _PLAIN if sample is None else _WITH_SAMPLE
     return mark + deflate.compress(data) + deflate.flush()

@@ -339,6 +339,8 @@ class Ledger:
                 _check_identity(self._db, path, writable=True)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            # The pages that are written to are few; more would be kept after each catch-up.
+            self._db.execute("PRAGMA cache_size=-512")
             _migrate(self._db)
             self._jobs: dict[JobName, int] = {}
             self._samples: dict[JobName, bytes | None] = {}

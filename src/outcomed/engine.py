@@ -1401,12 +1401,24 @@ class Engine:
             run_start=run.started or Usec(0),
             early=self._early(watched, open_run, run),
             set_back=set_back,
-            twice=set_back > 0 and self.ledger.ran_between(run, started - set_back, now),
+            twice=set_back > 0 and self._ran_between(watched, run, started - set_back, now),
             ahead=Usec(rules.COARSE if now < self.future_until else rules.AHEAD),
             run_end=run.finished or now,
             period_start=period,
             looked=now,
             past=self._past(watched, run) if rules.median_reach(watched.job) else (),
+        )
+
+    def _ran_between(self, watched: Watched, run: Run, begin: int, end: int) -> bool:
+        """Whether another run of the job ran then, by the clock on the wall: one of this turn, one
+        after this one, or one that is on record."""
+        judged = (one.run for one in self.turn.judgements if one.run.job == run.job)
+        starts = [one.started for one in judged if one.id != run.id]
+        runs = watched.track.runs
+        starts += [one.attempts[0].started for one in runs if one.key != run.key]
+        begin -= run.duration or 0  # one that took no longer than this one, whenever it began
+        return any(at is not None and begin <= at <= end for at in starts) or (
+            self.ledger.began_between(run, begin, end)
         )
 
     def _past(self, watched: Watched, run: Run) -> tuple[rules.Earlier, ...]:

@@ -698,17 +698,13 @@ class Ledger:
         return found
 
     @_undamaged()
-    def ran_between(self, run: Run, begin: int, end: int) -> bool:
-        """Whether another run of its job ran then, by the clock on the wall; one that took no
-        longer than this one is found, whenever it began."""
+    def began_between(self, run: Run, begin: int, end: int) -> bool:
+        """Whether one of the newest runs of its job, but this one, began then, by the clock on the
+        wall."""
         row = self._db.execute(
-            "SELECT 1 FROM run WHERE job = ? AND id != ? AND started BETWEEN ? AND ? LIMIT 1",
-            (
-                self._jobs.get(run.job, -1),
-                bytes.fromhex(run.id),
-                begin - (run.duration or 0),
-                end,
-            ),
+            "SELECT 1 FROM (SELECT id, started FROM run WHERE job = ? ORDER BY n DESC LIMIT ?)"
+            " WHERE id != ? AND started BETWEEN ? AND ? LIMIT 1",
+            (self._jobs.get(run.job, -1), LOOK_BACK, bytes.fromhex(run.id), begin, end),
         ).fetchone()
         return row is not None
 

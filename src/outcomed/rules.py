@@ -32,6 +32,7 @@ from outcomed.quantities import format_duration, format_size, say_duration
 # The kernel stamps files with the tick that has passed, up to 10 ms before now; a file system
 # without fractions (FAT) rounds to two seconds.
 TICK = 20_000
+TOGETHER = 1_000  # between the two clocks' times of one moment, which are taken one by one
 COARSE = 2 * SECOND
 # How far the clock of a file server may be ahead. What is further ahead would be the newest match
 # for ever, whatever later runs write.
@@ -357,7 +358,8 @@ def set_back(run: Run) -> Usec:
     """How far the clock was set back while it ran: its duration is by the monotonic one."""
     if run.duration is None or run.started is None or run.finished is None:
         return Usec(0)
-    return Usec(max(run.duration - (run.finished - run.started), 0))
+    back = run.duration - (run.finished - run.started)
+    return Usec(back if back > TOGETHER else 0)
 
 
 def seen_late(finding: Finding, window: Window, now: Usec) -> Finding:

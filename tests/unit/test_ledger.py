@@ -776,6 +776,24 @@ def test_the_search_for_good_runs_has_an_end(path: Path, monkeypatch: pytest.Mon
         assert one.good_runs(JobName("backup"), 100) == []
 
 
+def test_another_run_that_began_then_is_found_among_the_newest(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = [judgement("backup", number) for number in range(3)]
+    first, second, third = (one.run for one in judged)
+    with Ledger(path) as db:
+        db.commit(Turn(judgements=[*judged, judgement("other")]))
+        at = first.started
+        assert at is not None
+        assert db.began_between(third, at, at)
+        assert not db.began_between(first, at, at), "itself, and another job's"
+        assert not db.began_between(third, at - 2, at - 1)
+        monkeypatch.setattr(ledger, "LOOK_BACK", 2)
+        assert not db.began_between(third, at, at)
+        assert second.started is not None
+        assert db.began_between(third, second.started, second.started)
+
+
 def test_a_later_verdict_stands_beside_the_first_and_in_its_place(path: Path) -> None:
     bad = [replace(judgement(number=n), verdict=Verdict.SILENT_FAILURE) for n in range(3)]
     word = replace(

@@ -422,6 +422,8 @@ def test_a_run_shows_how_far_the_clock_was_set_back() -> None:
     assert rules.set_back(whole) == 0
     assert rules.set_back(replace(whole, finished=Usec(END - HOUR))) == HOUR
     assert rules.set_back(replace(whole, finished=Usec(END + HOUR))) == 0
+    # Both clocks are read one after the other.
+    assert rules.set_back(replace(whole, finished=Usec(END - 3))) == 0
     for unknown in (
         ran(took),
         replace(ran(None), started=START),

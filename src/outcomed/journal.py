@@ -138,6 +138,7 @@ class Journal:
     def __init__(self, namespace: str = "") -> None:
         self.namespace = namespace
         self._reader: Any = None
+        self._limit: _Limit | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -165,6 +166,7 @@ class Journal:
                     else _reader._Reader(flags=_reader.LOCAL_ONLY | _reader.SYSTEM)
                 )
                 self._reader.fileno()  # sets up the watch that process() reads
+                self._limit = _Limit()
             self._reader.process()
             self._reader.flush_matches()
         except OSError as error:
@@ -282,7 +284,7 @@ class Journal:
         reader.add_match(f"MESSAGE_ID={SLEEP_ENDS}")
         found: list[tuple[Usec, Usec]] = []
         begin: Usec | None = None
-        for at, _, entry in _entries(reader, Start(since)):
+        for at, _, entry in self._entries(Start(since)):
             if entry.get("MESSAGE_ID") == SLEEP_BEGINS.encode():
                 begin = at
             elif begin is not None:
@@ -306,7 +308,7 @@ class Journal:
         reader = self._fresh()
         for match in ("_PID=1", f"UNIT={unit}", f"INVOCATION_ID={invocation}"):
             reader.add_match(match)
-        for _, moment, _ in _entries(reader, Start()):
+        for _, moment, _ in self._entries(Start()):
             return moment[1], Usec(moment[0])
         return None
 
@@ -317,7 +319,7 @@ class Journal:
             reader.add_match(f"UNIT={unit}")
         for message_id in WHAT:
             reader.add_match(f"MESSAGE_ID={message_id.decode()}")
-        for at, moment, entry in _entries(reader, start):
+        for at, moment, entry in self._entries(start):
             told = _told(at, moment, entry)
             if told is not None:
                 yield told
@@ -329,7 +331,7 @@ class Journal:
             reader.add_match(match)
         return any(
             entry.get("OUTCOMED_VERDICT", b"overdue") != b"overdue"
-            for _, _, entry in _entries(reader, Start())
+            for _, _, entry in self._entries(Start())
         )
 
     def shutdown_after(self, boot: BootId, mono: Usec) -> int | None:
@@ -340,7 +342,7 @@ class Journal:
         reader = self._fresh()
         for match in ("_PID=1", f"UNIT={SHUTDOWN}", "JOB_TYPE=start"):
             reader.add_match(match)
-        for _, _, entry in _entries(reader, Start(mono, boot)):
+        for _, _, entry in self._entries(Start(mono, boot)):
             if job := _number(entry.get("JOB_ID"), 0):
                 return job
         return None
@@ -369,15 +371,15 @@ class Journal:
         systemd takes the time of the start after it has forked: a quick process's first lines, by
         their id, may be older.
         """
-        begun, later = Usec(max(begin - EARLY, 0)), own[1]
-        last = invocations[-1:] if words else ()
-        spans = [(begun, later)]
+        last, later = invocations[-1:] if words else (), own[1]
+        # Of what came before, and since the next run has begun, only what carries an id of this one
+        # is its own; the journal's index finds that. The rest is counted when its turn comes.
+        spans = [(Usec(max(begin - EARLY, 0)), begin, True), (begin, later, False)]
         if later is not None:
-            # The next run has begun. Of what came since, only what carries an id of this one is its
-            # own; the journal's index finds that, and the rest is counted when its turn comes.
-            spans.append((later, None))
-        longest = 0
+            spans.append((later, None, True))
+        reader, longest = self._fresh(), 0
         for span in spans:
+            reader.flush_matches()
             for item in self._lines(unit, invocations, begin, own, boot, *span, last, mains):
                 longest = max(longest, len(item.message) if isinstance(item, Line) else 0)
                 yield item
@@ -393,15 +395,16 @@ class Journal:
         boot: BootId | None,
         since: Usec,
         until: Usec | None,
+        only_own: bool,
         last: Sequence[InvocationId],
         mains: Mapping[int, bool],
     ) -> Iterator[Item]:
-        reader = self._fresh()
+        reader = self._reader
         reader.add_match(f"_SYSTEMD_UNIT={unit}")
-        for invocation in invocations if since == own[1] else ():
+        for invocation in invocations if only_own else ():
             reader.add_match(f"_SYSTEMD_INVOCATION_ID={invocation}")
         reader.add_disjunction()
-        for pid in (pid for pid, is_own in mains.items() if is_own and since == own[1]):
+        for pid in (pid for pid, is_own in mains.items() if is_own and only_own):
             reader.add_match(f"_SYSTEMD_UNIT={unit}")
             reader.add_match(f"_PID={pid}")
             reader.add_disjunction()
@@ -419,7 +422,7 @@ class Journal:
                 reader.add_match(f"INVOCATION_ID={invocation}")
         wanted = frozenset(invocation.encode() for invocation in invocations)
         unit_bytes = unit.encode()
-        for real, moment, entry in _entries(reader, Start(since, boot), until, _ALWAYS):
+        for real, moment, entry in self._entries(Start(since, boot), until, _ALWAYS):
             at = real if boot is None else Usec(moment[0])
             if entry.get("_SYSTEMD_UNIT") == unit_bytes:
                 line = _line(at, entry, wanted, own, mains)
@@ -432,6 +435,24 @@ class Journal:
                     yield Drop(_number(entry.get("N_DROPPED"), 1))
             elif (what := WHAT.get(_first(entry.get("MESSAGE_ID")))) is not None:
                 yield Word(what, _text(entry, "INVOCATION_ID") in last)
+
+    def _entries(
+        self, start: Start, end: Usec | None = None, always: Sequence[str] = ()
+    ) -> Iterator[tuple[Usec, Moment, Entry]]:
+        """All entries since then, that have `always` these fields: one that has not may be too
+        large. A file may be damaged, or be deleted meanwhile."""
+        reader, limit = self._reader, self._limit
+        assert limit is not None
+        try:
+            start.seek(reader)
+            while reader._next():
+                at = Usec(reader._get_realtime())
+                mono, boot = reader._get_monotonic()
+                if end is not None and (at if start.boot is None else int(mono)) >= end:
+                    return
+                yield at, (int(mono), BootId(bytes(boot).hex())), limit.read(reader, always)
+        except OSError as error:
+            raise JournalError(f"the journal cannot be read: {error}") from error
 
 
 Entry = dict[str, Any]
@@ -457,24 +478,6 @@ class Start(NamedTuple):
             reader.seek_realtime(self.at)
 
 
-def _entries(
-    reader: Any, start: Start, end: Usec | None = None, always: Sequence[str] = ()
-) -> Iterator[tuple[Usec, Moment, Entry]]:
-    """All entries since then, that have `always` these fields: one that has not may be too large.
-    A file may be damaged, or be deleted meanwhile."""
-    limit = _Limit()
-    try:
-        start.seek(reader)
-        while reader._next():
-            at = Usec(reader._get_realtime())
-            mono, boot = reader._get_monotonic()
-            if end is not None and (at if start.boot is None else int(mono)) >= end:
-                return
-            yield at, (int(mono), BootId(bytes(boot).hex())), limit.read(reader, always)
-    except OSError as error:
-        raise JournalError(f"the journal cannot be read: {error}") from error
-
-
 class _Limit:
     """What reading one entry may take, as a limit on the process that holds only meanwhile."""
 
@@ -483,15 +486,14 @@ class _Limit:
         self._measure()
 
     def _measure(self) -> None:
-        # Twice for each run, so it counts what Path and a buffer take.
-        with open("/proc/self/statm", "rb", buffering=0) as file:
-            pages = int(file.read(200).split()[5])
+        with open("/proc/self/statm", "rb") as file:
+            pages = int(file.read().split()[5])
         self._most = pages * resource.getpagesize() + ENTRY_MEMORY
 
     def read(self, reader: Any, always: Sequence[str]) -> Entry:
         """The entry, or what is needed of it as far as it has a sensible size."""
-        entry = self._try(reader._get_all) or {}
-        if all(name in entry for name in always):
+        entry: Entry | None = self._try(reader._get_all)
+        if entry is not None and all(name in entry for name in always):
             return entry
         # Where libsystemd fails, the binding takes it for the entry's end. It may have been our own
         # memory that has grown meanwhile.

@@ -29,7 +29,7 @@ from outcomed import effects, hook, journal, messages, orders, refused, spool
 from outcomed.alarm import Alarm
 from outcomed.alerts import Standing
 from outcomed.bus import Calls, Lost, Reloading, UnitNew, Watch, check_unit
-from outcomed.engine import LOOK_BACK, SLICE, Engine, Watched, monotonic_usec
+from outcomed.engine import LONG_SLICE, LOOK_BACK, SLICE, Engine, Watched, monotonic_usec
 from outcomed.errors import BusError, JournalError, LedgerError, OutcomedError
 from outcomed.faults import shown_path
 from outcomed.guard import DIED, Guard
@@ -90,6 +90,7 @@ class Daemon:
         self._status = ""
         self._refused_since = 0.0  # when the ledger could no longer be written; monotonic
         self._faults_said: set[str] = set()
+        self._changed: set[JobName] = set()  # whose state files are to be written
         self._unwritten: dict[JobName, str] = {}  # whose state files are old, and why
 
     # --- start and end ------------------------------------------------------------------------
@@ -160,15 +161,24 @@ class Daemon:
             journal.synchronize()
         can_read = self.guard.may_look(PAST, self.engine.rehearse_past)
         self._past = self.engine.catch_up(now, "" if can_read else DIED)
-        self._catch_up_on()
+        self._read_on()
 
     def _catch_up_on(self) -> None:
-        """A stretch of the past, once what the last one held is judged."""
+        """What a stretch of the past holds is judged before the next is read; what was judged in
+        some time is one turn."""
+        until = time.monotonic() + LONG_SLICE
+        while self._read_on():
+            self.engine.step(set())
+            if time.monotonic() >= until:
+                return
+
+    def _read_on(self) -> bool:
+        """A stretch of the past, once what the last one held is judged. False: there is none."""
         if self.engine.waits():
-            return
+            return False
         with self.guard.at(PAST):
             if next(self._past, self) is self:
-                return
+                return False
         if self.engine.gap and not self.engine.catching_up:
             gap, self.engine.gap = self.engine.gap, ""  # said once
             effects.log(
@@ -178,6 +188,7 @@ class Daemon:
                 messages.WITNESS_GAP,
                 OUTCOMED_REASON="cursor",
             )
+        return True
 
     def _say_untold(self) -> None:
         """Journal lines of verdicts that were committed just before the last end."""
@@ -401,6 +412,8 @@ class Daemon:
             except BusError as error:
                 self._lost(str(error))  # systemd was re-executed in the middle of our question
             self._commit_and_tell()
+            if not self.engine.catching_up:
+                self._write_states()
             self._forget_the_hooks_words()
             self._do_due(now)
             if self.reload:
@@ -419,9 +432,12 @@ class Daemon:
     def part(self) -> None:
         """Judge what has just ended, if that is quickly done: how a process exited well is said on
         the bus and nowhere else."""
+        if any(watched.track.runs for watched in self.engine.jobs.values()):
+            self._judge_at_last()
+        self._write_states()
+
+    def _judge_at_last(self) -> None:
         until = time.monotonic() + PARTING
-        if not any(watched.track.runs for watched in self.engine.jobs.values()):
-            return
         with contextlib.suppress(BusError):  # then the next start reads it from the journal
             self.engine.look_around(now_usec())
             self._take_signals(self.engine.watch, now_usec())
@@ -615,7 +631,7 @@ class Daemon:
             self._sweep, self._sweep_left = self.engine.sweep(now), True
             if self.outcomes.due:
                 self._tend_spool()
-            self._catch_up_on()  # from then on the loop goes on with it by itself
+            self._read_on()  # from then on the loop goes on with it by itself
         except BusError:
             self._due["reconnect"] = time.monotonic() + RETRY_BUS
 
@@ -650,9 +666,7 @@ class Daemon:
         for seq, one in concluded:
             self.engine.told(seq)
             self._note_last(one.judgement)
-        for name in {run.job for run in starts} | {one.job.name for _, one in concluded}:
-            if name in self.engine.jobs:
-                self._write_state(self.engine.jobs[name])
+        self._changed |= {run.job for run in starts} | {one.job.name for _, one in concluded}
         self.late += sum(one.judgement.witness == "late" for _, one in concluded)
         if self.late and not self.engine.catching_up and not self.engine.waits():
             self._say_late()
@@ -715,6 +729,13 @@ class Daemon:
         if self.engine.meanwhile:
             effects.log(5, self.engine.meanwhile, messages.WITNESS_GAP, OUTCOMED_REASON="meanwhile")
             self.engine.meanwhile = ""
+
+    def _write_states(self) -> None:
+        """Of a job's past only its end: what is renamed over a file, the file system flushes."""
+        for name in self._changed:
+            if name in self.engine.jobs:
+                self._write_state(self.engine.jobs[name])
+        self._changed.clear()
 
     def _write_state(self, watched: Watched) -> None:
         runs = [run for run in watched.track.runs if not run.ended]

@@ -77,9 +77,9 @@ from outcomed.tracker import Open, Phase, Reach, Seen, Told, Track, What
 from outcomed.waits import Reckon, Steps, Wait
 
 SLICE = 0.005  # seconds of reading output before the other jobs have their turn
-LONG_SLICE = 0.1  # while they all have only a past, and each turn costs a commit
+LONG_SLICE = 0.25  # while they all have only a past, and each turn costs a commit
 BATCH = 100  # replayed runs in one turn
-STRETCH = 1000  # of PID 1's entries: so much of the past is held in memory at a time
+STRETCH = 100  # of PID 1's entries: so much of the past is held in memory at a time
 SYNC_PATIENCE = 30.0  # seconds; journald under a flood answers late
 ANSWER_PATIENCE = 1.0  # seconds in which everybody waits for journald
 BUS_PAUSE = 3.0  # seconds; by then a bus that was restarted is there again
@@ -646,6 +646,8 @@ class Engine:
 
     def _examine_all(self) -> None:
         for watched in self.jobs.values():
+            if not watched.track.runs:
+                continue
             # Where the journal has come to a later boot, what ran under the one before is over;
             # else the runs after it would be judged before it.
             boots = {run.boot for run in watched.track.runs} - self.reach.passed

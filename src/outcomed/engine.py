@@ -409,13 +409,12 @@ class Engine:
         after = (tracker.hear_of_refused_start if is_later else tracker.hear)(before, told)
         if after == before:
             return
-        known = {run.key for run in before.runs}
-        for run in after.runs:
-            if run.key not in known and self._is_judged(run_id(before.job, run.key)):
-                after = after.without(run.key)
         watched.track = after
-        for run in after.runs:
-            if run.key not in known:
+        for run in after.runs[len(before.runs) :]:
+            # What is known by this very attempt's id was found to be no old news above.
+            if run.key != told.invocation and self._is_judged(run_id(before.job, run.key)):
+                watched.track = watched.track.without(run.key)
+            else:
                 self._record(watched, run, None)
 
     def _is_of_a_later_start(self, watched: Watched, told: Told) -> bool:
@@ -995,6 +994,8 @@ class Engine:
     def _told_by_hook(self, watched: Watched, judgement: Judgement) -> Incident | None:
         """With us down, the OnFailure= hook may have told of this run; then its end is told as
         well. The hook sees no further than that run: it may belong to an incident that is open."""
+        if not self.spooled:
+            return None
         to = watched.job.alerts.to
         alert = alert_id(judgement.run.id)
         if not any(delivery_id(alert, "firing", name) in self.spooled for name in to):
@@ -1058,7 +1059,8 @@ class Engine:
         self, watched: Watched, open_run: Open, run: Run, fault: str, *, is_last: bool
     ) -> Generator[Wait | None, None, tuple[output.Output, Completeness]]:
         settings = self._log_settings(watched) if _needs_log_settings(watched) else watched.log
-        if settings is None and listening.reads_output(watched.job):
+        depends = listening.reads_output(watched.job)
+        if settings is None and depends:
             yield Wait(time.monotonic() + BUS_PAUSE)
             settings = self._log_settings(watched)
         limit = self._rate_limit(settings)
@@ -1082,7 +1084,7 @@ class Engine:
             source = journal.Journal(namespace)
         # Of a run that is read back, PID 1's entries are how it was found; only the last may have
         # been shown by systemd alone.
-        words = listening.reads_output(watched.job) and not namespace
+        words = depends and not namespace
         words = words and (not self._is_past(open_run) or self._is_newest(watched, open_run))
         following = self._next_start(watched, open_run)
         later = following.started_mono if following is not None else None
@@ -1094,7 +1096,7 @@ class Engine:
                 return said, Completeness(DIED)
             if said.dropped:
                 fault = fault or f"journald dropped {said.dropped} messages of this run"
-            if listening.reads_output(watched.job):
+            if depends:
                 if was_full:
                     fault = fault or "journald's rate limit was reached before it began"
                 fault = fault or self._incomplete(said, settings)
@@ -1150,12 +1152,11 @@ class Engine:
 
         if not (yield from self._may_look(what, rehearse)):
             return False
-        with self.guard.at(what):
-            said.patterns = self._patterns(watched)
         items = source.lines(job.unit, ids, begin, own, boot=boot, words=words, mains=mains)
         while True:
             until = time.monotonic() + (LONG_SLICE if self.catching_up else SLICE)
             with self.guard.at(what):
+                said.patterns = self._patterns(watched)
                 is_all = listening.take_items(said, items, own, ended, until)
             if is_all:
                 return True

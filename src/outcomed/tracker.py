@@ -178,7 +178,7 @@ class Track(Record, frozen=True):
 
     def find(self, invocation: InvocationId) -> Open | None:
         """The run that has an attempt of this id."""
-        for run in self.runs:
+        for run in reversed(self.runs):  # of the newest most is said
             if any(attempt.invocation == invocation for attempt in run.attempts):
                 return run
         return None

@@ -183,7 +183,7 @@ class Daemon:
             gap, self.engine.gap = self.engine.gap, ""  # said once
             effects.log(
                 4,
-                f"the journal does not reach back to where it was last read: {gap}; "
+                f"the journal lacks a part of what came since it was last read: {gap}; "
                 "going on with what it still holds",
                 messages.WITNESS_GAP,
                 OUTCOMED_REASON="cursor",

@@ -139,6 +139,7 @@ class Journal:
         self.namespace = namespace
         self._reader: Any = None
         self._limit: _Limit | None = None
+        self._size = 0  # bytes of all files that it has
 
     def __enter__(self) -> Self:
         return self
@@ -157,8 +158,10 @@ class Journal:
         return self._reader is not None
 
     def _fresh(self) -> Any:
-        """A reader that has seen rotations and new files, and has no matches."""
+        """A reader that has all files that there are, and no matches."""
         try:
+            if self._reader is not None and self._reader.process() == _reader.INVALIDATE:
+                self.close()  # a file has come or gone
             if self._reader is None:
                 self._reader = (
                     _reader._Reader(namespace=self.namespace)
@@ -167,7 +170,8 @@ class Journal:
                 )
                 self._reader.fileno()  # sets up the watch that process() reads
                 self._limit = _Limit()
-            self._reader.process()
+                self._reader.process()
+                self._size = self._reader.get_usage()
             self._reader.flush_matches()
         except OSError as error:
             self.close()
@@ -440,7 +444,8 @@ class Journal:
         self, start: Start, end: Usec | None = None, always: Sequence[str] = ()
     ) -> Iterator[tuple[Usec, Moment, Entry]]:
         """All entries since then, that have `always` these fields: one that has not may be too
-        large. A file may be damaged, or be deleted meanwhile."""
+        large. A file may be damaged, or be deleted meanwhile: a JournalError, at the latest when
+        all was read that can be."""
         reader, limit = self._reader, self._limit
         assert limit is not None
         try:
@@ -449,10 +454,16 @@ class Journal:
                 at = Usec(reader._get_realtime())
                 mono, boot = reader._get_monotonic()
                 if end is not None and (at if start.boot is None else int(mono)) >= end:
-                    return
+                    break
                 yield at, (int(mono), BootId(bytes(boot).hex())), limit.read(reader, always)
+            size, before = reader.get_usage(), self._size
         except OSError as error:
             raise JournalError(f"the journal cannot be read: {error}") from error
+        # Where something is damaged, libsystemd drops the file, and from then on is silent about it.
+        self._size = size
+        if size < before:
+            self.close()
+            raise JournalError("a file of the journal is damaged, or was removed meanwhile")
 
 
 Entry = dict[str, Any]

@@ -354,6 +354,35 @@ def test_a_reader_that_was_open_before_a_rotation_sees_what_came_after(begin: Us
         assert len(list(source.told_since(begin, unit))) == 3
 
 
+def test_a_file_that_is_damaged_while_it_is_open_is_no_silence(begin: Usec) -> None:
+    """libsystemd drops it where it comes upon the damage, and says nothing; also of what it has
+    read before, when it is asked again."""
+    unit = run("for number in $(seq 2000); do echo line $number; done")
+    journal.synchronize()
+    subprocess.run(["journalctl", "--rotate"], check=True)
+    archive = next(
+        file
+        for file in Path("/var/log/journal").glob("*/system@*.journal")
+        if b"MESSAGE=line 1000" in file.read_bytes()
+    )
+
+    def read(source: Journal) -> int:
+        return sum(isinstance(one, Line) for one in source.lines(unit, [], begin, (begin, None)))
+
+    try:
+        with Journal() as source:
+            assert read(source) == 2000
+            with archive.open("r+b") as file:
+                found = file.read().index(b"MESSAGE=line 1000")
+                file.seek(found)
+                file.write(bytes(archive.stat().st_size - found))
+            for _ in range(2):
+                with pytest.raises(JournalError, match="damaged"):
+                    read(source)
+    finally:
+        archive.unlink()
+
+
 def test_a_restart_of_journald_hurts_nobody(begin: Usec) -> None:
     with Journal() as source:
         assert source.tail() is not None

@@ -492,7 +492,7 @@ class Engine:
                 if not gap:
                     yield from self._read_past(source)
             except JournalError as error:  # systemd still has the last run of each unit
-                self.gap = error.fault
+                self.gap, self._was_read = error.fault, False
         self.look_around(now)
         self.catching_up = False
         for watched in self.jobs.values():
@@ -587,11 +587,12 @@ class Engine:
                 self.turn.progress = self.progress
 
     def _read_past(self, source: journal.Journal) -> Iterator[None]:
-        self.begins = source.begins()
+        self._was_read, self.begins, last = True, source.begins(), None
         if self.progress.cursor:
-            self._follow_open_runs(source)
-            if (last := source.at(self.progress.cursor)) is not None:
-                self.reach.move(last.boot, last.at, last.mono)
+            last = source.at(self.progress.cursor)
+            self._follow_open_runs(source, last)
+        if last is not None:
+            self.reach.move(last.boot, last.at, last.mono)
         for number, told in enumerate(self._told_since(source), 1):
             self.reach.move(told.boot, told.at, told.mono)
             for watched in self.by_unit.get(told.unit, ()):
@@ -599,7 +600,6 @@ class Engine:
             if number % STRETCH == 0:
                 self._examine_all()
                 yield
-        self._was_read = True
 
     def rehearse_past(self) -> None:
         """Read, in a child, what is to be caught up with."""
@@ -613,26 +613,50 @@ class Engine:
         if not progress.cursor:
             return
         if source.at(progress.cursor) is not None:
-            yield from source.told_after(progress.cursor)
+            yield from self._readable(lambda: source.told_after(progress.cursor))
             return
         self.gap = "the entry that the cursor points at is gone"
-        yield from source.told_since(Usec(max(progress.at - LOOK_BACK, 0)))
+        begin = Usec(max(progress.at - LOOK_BACK, 0))
+        yield from self._readable(lambda: source.told_since(begin))
         if progress.boot != self.boot or now_usec() < progress.at:
             # Where the clock was set back, what came after it bears earlier times.
-            yield from source.told_since(Usec(0), boot=self.boot)
+            yield from self._readable(lambda: source.told_since(Usec(0), boot=self.boot))
 
-    def _follow_open_runs(self, source: journal.Journal) -> None:
-        """What the ledger has open may have ended before the cursor: it was being examined."""
+    def _readable(self, read: Callable[[], Iterator[Told]]) -> Iterator[Told]:
+        """Where a part cannot be read, the rest is; and once more, since a part may be missing
+        only because journald rotates meanwhile. A replay is a no-op."""
+        fault = ""
+        for _ in range(2):
+            try:
+                yield from read()
+                return
+            except JournalError as error:
+                fault = error.fault
+        self.gap, self._was_read = fault, False
+
+    def _follow_open_runs(self, source: journal.Journal, last: journal.Place | None) -> None:
+        """What the ledger has open may have ended before the cursor: it was being examined. What
+        began after it is read in its turn."""
         for watched in self.jobs.values():
-            for run in watched.track.runs:
-                known = (one.invocation for one in run.attempts if one.invocation is not None)
-                begin = (source.began(watched.job.unit, invocation) for invocation in known)
-                for boot, mono in filter(None, begin):
-                    for told in source.told_since(mono, watched.job.unit, boot=boot):
-                        self.hear(watched, told)
-                    break
+            with contextlib.suppress(JournalError):  # its end is nowhere then
+                self._follow(watched, source, last)
             if watched.track.runs:
                 self._see_if_it_waits(watched)
+
+    def _follow(
+        self, watched: Watched, source: journal.Journal, last: journal.Place | None
+    ) -> None:
+        followed: set[BootId] = set()
+        for run in self._in_order(watched):
+            known = (one.invocation for one in run.attempts if one.invocation is not None)
+            begins = (source.began(watched.job.unit, invocation) for invocation in known)
+            boot, mono = next(filter(None, begins), (BootId(""), Usec(0)))
+            is_ahead = last is not None and boot == last.boot and mono > last.mono
+            if not boot or boot in followed or is_ahead:
+                continue
+            followed.add(boot)
+            for told in source.told_since(mono, watched.job.unit, boot=boot):
+                self.hear(watched, told)
 
     def _see_if_it_waits(self, watched: Watched) -> None:
         """For its next attempt, which may come any moment: the journal does not say so before."""
@@ -656,11 +680,14 @@ class Engine:
 
     def _next_ended(self, watched: Watched) -> Open | None:
         """The run that is to be judged next: a job's runs are judged in their order."""
-        runs = tracker.in_order(watched.track.runs, self.boot)
+        runs = self._in_order(watched)
         if self.catching_up:
             # What is still to be read may have begun before what the bus shows, or the ledger has.
             runs = [run for run in runs if self.reach.covers(run)][:-1]
         return next((run for run in runs if run.ended), None)
+
+    def _in_order(self, watched: Watched) -> list[Open]:
+        return tracker.in_order(watched.track.runs, self.reach.boots)
 
     def look_around(self, now: Usec) -> None:
         """Ask systemd about every unit of ours that is not plainly at rest.
@@ -779,13 +806,13 @@ class Engine:
         return run.boot != self.boot or (run.last.ended_mono or 0) <= self.caught_up_at
 
     def _is_newest(self, watched: Watched, run: Open) -> bool:
-        return tracker.in_order(watched.track.runs, self.boot)[-1].key == run.key
+        return self._in_order(watched)[-1].key == run.key
 
     def _next_start(self, watched: Watched, run: Open) -> tracker.Attempt | None:
         """The beginning of the run after this one, if there is one in the same boot."""
         runs = [
             one
-            for one in tracker.in_order(watched.track.runs, self.boot)
+            for one in self._in_order(watched)
             if one.boot == run.boot and one.attempts[0].started_mono is not None
         ]
         keys = [one.key for one in runs]

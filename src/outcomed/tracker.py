@@ -539,11 +539,13 @@ def _lost(attempt: Attempt) -> Attempt:
     return replace(attempt, ended=Usec(0), ended_mono=None, result="lost", restarting=False)
 
 
-def in_order(runs: Sequence[Open], boot: BootId) -> list[Open]:
-    """As they began, those of this `boot` last; by the monotonic clock, since the other one may
-    have been set meanwhile. Of a boot where it is not known of all of them, by that one."""
-    boots = [*dict.fromkeys(run.boot for run in runs if run.boot != boot), boot]
+def in_order(runs: Sequence[Open], boots: Sequence[BootId]) -> list[Open]:
+    """As they began, those of other boots than these before these; by the monotonic clock, since
+    the other one may have been set meanwhile. Of a boot where it is not known of all of them, by
+    that one."""
     vague = {run.boot for run in runs if run.attempts[0].started_mono is None}
+    others = dict.fromkeys(run.boot for run in runs if run.boot not in boots)
+    boots = [*others, *boots]
 
     def began(run: Open) -> tuple[int, Usec]:
         first = run.attempts[0]
@@ -559,14 +561,17 @@ class Reach:
 
     def __init__(self, now: BootId) -> None:
         self._now = now
+        self.boots = [now]  # as they are met with; this one is the last one
         self.boot = BootId("")
         self.at = self.mono = Usec(0)
-        self.passed: set[BootId] = set()
+
+    @property
+    def passed(self) -> set[BootId]:
+        return set(self.boots) - {self.boot, self._now}
 
     def move(self, boot: BootId, at: Usec, mono: Usec) -> None:
-        if boot != self.boot:
-            self.passed.add(self.boot)
-            self.passed -= {boot, self._now}
+        if boot not in self.boots:
+            self.boots.insert(-1, boot)
         self.boot, self.at, self.mono = boot, at, mono
 
     def covers(self, run: Open) -> bool:
@@ -666,7 +671,7 @@ def _begin(track: Track, invocation: InvocationId, boot: BootId, restarts: int =
             return replace(run, attempts=(*run.attempts, Attempt(invocation=invocation)))
     if restarts and track.runs:
         # Nobody has said that it waits, but the bus says how many attempts came before this one.
-        run = in_order(track.runs, boot)[-1]
+        run = in_order(track.runs, (boot,))[-1]
         is_over = run.last.over_on_bus or run.last.result == "success"
         if run.boot == boot and len(run.attempts) == restarts and not is_over:
             return replace(run, attempts=(*run.attempts, Attempt(invocation=invocation)))

@@ -539,11 +539,14 @@ def test_runs_are_in_the_order_in_which_they_began_whatever_the_clock_showed() -
 
     late, early = began("A", LATER_BOOT, 200, 100), began("B", LATER_BOOT, 100, 300)
     before, resumed = began("C", BOOT, 900, 900), began("D", BOOT, None, 50)
-    found = tracker.in_order((late, before, resumed, early), LATER_BOOT)
+    found = tracker.in_order((late, before, resumed, early), (LATER_BOOT,))
     assert found == [resumed, before, early, late]
     # Where the journal has lost a run's beginning, the ledger's word is all that there is.
     lost = began("E", LATER_BOOT, None, 200)
-    assert tracker.in_order((lost, early, late), LATER_BOOT) == [late, lost, early]
+    assert tracker.in_order((lost, early, late), (LATER_BOOT,)) == [late, lost, early]
+    # Boots follow one another as the journal has them, whichever's run was known first.
+    assert tracker.in_order((late, before), (BOOT, LATER_BOOT)) == [before, late]
+    assert tracker.in_order((before, late), (LATER_BOOT, BOOT)) == [late, before]
 
 
 def test_what_began_later_than_was_read_has_others_before_it() -> None:

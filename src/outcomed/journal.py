@@ -459,7 +459,7 @@ class Journal:
             size, before = reader.get_usage(), self._size
         except OSError as error:
             raise JournalError(f"the journal cannot be read: {error}") from error
-        # Where something is damaged, libsystemd drops the file, and from then on is silent about it.
+        # Where something is damaged, libsystemd drops the file and is silent about it from then on.
         self._size = size
         if size < before:
             self.close()

@@ -26,7 +26,7 @@ echo $(($(date +%s) - began))
 def measure(deb: Path, sizes: Sizes, results: Results) -> None:
     with site.node(deb) as node:
         names = site.make_jobs(node, JOBS, idle.JOB)
-        before = Daemon.restart(node).memory().private
+        before = Daemon.restart(node).memory()
         node.systemctl("stop", "outcomed.service")
         script = GENERATE.format(rounds=sizes.replayed // JOBS, units=" ".join(names))
         seconds = node.run(script, timeout=2400).stdout.strip()
@@ -52,6 +52,8 @@ def measure(deb: Path, sizes: Sizes, results: Results) -> None:
         Figure(f"{judged:,} runs, start to last verdict", wall, "s", judged * GOAL),
         Figure("processor time of it, a run", cpu / judged * 1000, "ms"),
         Figure("false alarms", alarms, "", 0),
-        Figure("private memory before the downtime", before, "MB"),
+        Figure("private memory before the downtime", before.private, "MB"),
         Figure("private memory, peak", said["peak"] / 1024, "MB"),
+        Figure("Pss_Anon before the downtime", before.anonymous, "MB"),
+        Figure("Pss_Anon, peak", said["anonymous"] / 1024, "MB"),
     )

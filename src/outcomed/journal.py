@@ -187,9 +187,11 @@ class Journal:
         return self._place(lambda reader: reader.seek_tail(), lambda reader: reader._previous())
 
     def before(self, boot: BootId, mono: Usec) -> Place | None:
-        """The newest entry that is older than this moment; None if there is none."""
+        """A boot's newest entry that is older than this moment; None if there is none."""
         return self._place(
-            lambda reader: reader.seek_monotonic(mono, boot), lambda reader: reader._previous()
+            lambda reader: reader.seek_monotonic(mono, boot),
+            lambda reader: reader._previous(),
+            f"_BOOT_ID={boot}",
         )
 
     def at(self, cursor: str) -> Place | None:
@@ -202,8 +204,12 @@ class Journal:
             return None
         return found if found is not None and self._reader.test_cursor(cursor) else None
 
-    def _place(self, seek: Callable[[Any], None], step: Callable[[Any], bool]) -> Place | None:
+    def _place(
+        self, seek: Callable[[Any], None], step: Callable[[Any], bool], *matches: str
+    ) -> Place | None:
         reader = self._fresh()
+        for match in matches:
+            reader.add_match(match)
         try:
             seek(reader)
             if not step(reader):

@@ -1431,6 +1431,7 @@ class Engine:
             run_start=run.started or Usec(0),
             early=self._early(watched, open_run, run),
             set_back=set_back,
+            set_on=rules.set_on(run),
             twice=set_back > 0 and self._ran_between(watched, run, started - set_back, now),
             ahead=Usec(rules.COARSE if now < self.future_until else rules.AHEAD),
             run_end=run.finished or now,

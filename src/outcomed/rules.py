@@ -113,6 +113,7 @@ class Window(Record, frozen=True):
     period_start: Usec
     early: Usec = Usec(0)  # so long before its start a file may be the run's
     set_back: Usec = Usec(0)  # so far the clock was set back while it ran
+    set_on: Usec = Usec(0)  # so far it was set on, or so long the host slept
     twice: bool = False  # and the clock then showed a time at which an earlier run had run
     ahead: Usec = Usec(AHEAD)  # so far in the future a file's time may lie
     looked: Usec = Usec(0)  # when somebody looks, about; 0: not known
@@ -362,6 +363,13 @@ def set_back(run: Run) -> Usec:
     return Usec(back if back > TOGETHER else 0)
 
 
+def set_on(run: Run) -> Usec:
+    """How much longer it took by the calendar's clock."""
+    if run.duration is None or run.started is None or run.finished is None:
+        return Usec(0)
+    return Usec(max(run.finished - run.started - run.duration, 0))
+
+
 def seen_late(finding: Finding, window: Window, now: Usec) -> Finding:
     """What is there now says something about an earlier run only if it is that run's file."""
     mtime = finding.evidence.get("mtime")
@@ -371,6 +379,8 @@ def seen_late(finding: Finding, window: Window, now: Usec) -> Finding:
     own: Spans = ((begin, end),)
     if window.set_back:
         own = ((begin - window.set_back, end), (begin, _old_end(window)))
+    if window.set_on:  # another run may have written what bears a time that this one never saw
+        own = ((begin, end - window.set_on), (begin + window.set_on, end))
     if isinstance(mtime, int) and any(first <= mtime <= last for first, last in own):
         return finding
     late = f"looked at {say_duration(now - window.run_end)} late"

@@ -416,7 +416,7 @@ def test_where_an_earlier_run_ran_at_the_same_time_of_the_clock_nobody_can_tell(
     )
 
 
-def test_a_run_shows_how_far_the_clock_was_set_back() -> None:
+def test_a_run_shows_how_far_the_clock_was_set() -> None:
     took = Usec(END - START)
     whole = replace(ran(took), started=START, finished=END)
     assert rules.set_back(whole) == 0
@@ -430,6 +430,33 @@ def test_a_run_shows_how_far_the_clock_was_set_back() -> None:
         replace(ran(took), started=START),
     ):
         assert rules.set_back(unknown) == 0
+        assert rules.set_on(unknown) == 0
+    assert rules.set_on(whole) == 0
+    assert rules.set_on(replace(whole, finished=Usec(END - HOUR))) == 0
+    assert rules.set_on(replace(whole, finished=Usec(END + HOUR))) == HOUR
+
+
+@pytest.mark.parametrize(
+    ("mtime", "is_own"),
+    [
+        (START + SECOND, True),
+        (END - SECOND, True),
+        (END + MINUTE, False),  # of the time that the clock was set over
+        (START + HOUR - MINUTE, False),
+        (START + HOUR, True),
+        (END + HOUR, True),
+        (END + HOUR + MINUTE, False),
+    ],
+)
+def test_an_earlier_run_wrote_nothing_at_a_time_that_the_clock_was_set_over(
+    mtime: int, is_own: bool
+) -> None:
+    """It may be another run's, if the clock was set back again."""
+    end = Usec(END + HOUR)
+    window = replace(WINDOW, set_on=Usec(HOUR), run_end=end, looked=end)
+    finding = artifact(seen=file(mtime=mtime), window=window)
+    late = rules.seen_late(finding, window, Usec(END + DAY))
+    assert (late == finding) is is_own
 
 
 # --- duration --------------------------------------------------------------------------------
@@ -931,7 +958,9 @@ def readable(finding: Finding) -> None:
     msgspec.json.encode(finding)
 
 
-windows = st.builds(Window, times, times, times, times, times, pasts)
+windows = st.builds(
+    Window, *[times] * 4, set_back=times, set_on=times, twice=st.booleans(), past=pasts
+)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine

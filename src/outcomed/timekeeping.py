@@ -35,7 +35,7 @@ from outcomed.model import (
 )
 from outcomed.slots import Answer, Around, Clock, Promise, Settled, Slot, Span
 from outcomed.timers import Timer
-from outcomed.tracker import Open, Seen
+from outcomed.tracker import Attempt, Open, Seen
 from outcomed.waits import Reckon, Steps, Wait
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ JUMP = SECOND  # what a clock that is merely adjusted never does at once
 REMEMBERED = 100  # jumps and sleeps
 AGAIN = MINUTE  # until a calendar is asked for once more that had no answer
 AT_ONCE = SECOND // 10  # clocks that are read one after the other
+SLIP = SECOND // 1000  # of a deadline by one clock that is told by another
 EXACT = 2 * SECOND  # between a timer's elapse and the start that it made
 
 
@@ -110,7 +111,8 @@ class Timekeeper:
         """Set the job's next deadline."""
         moments = [at for at in self._moments(watched) if at is not None]
         at, name = min(moments, default=None), watched.job.name
-        if at == self._armed.get(name):
+        known = self._armed.get(name)
+        if at is not None and known is not None and abs(at - known) < SLIP:
             return
         self._armed.pop(name, None)
         if at is not None:
@@ -127,12 +129,22 @@ class Timekeeper:
             yield self._verified_by(watched)
 
     def _finish_by(self, watched: Watched, run: Open) -> Usec | None:
-        """When a run that is under way is overdue; None where it is already, or never."""
-        started = run.attempts[0].started
-        if started is None or watched.overdue == run.key:
+        """When a run that is under way is overdue, unless the clock is set or the machine sleeps
+        until then: that is no time that it had. None where it is already, or never."""
+        first = run.attempts[0]
+        if first.started is None or watched.overdue == run.key:
             return None
         span = self.finish_within(watched).span
-        return None if span is None else Usec(started + span)
+        if span is None:
+            return None
+        return Usec(self._began(first) + span)
+
+    def _began(self, first: Attempt) -> Usec:
+        """When it would have begun, had the clock always been as it is now."""
+        if first.started_mono is None:
+            return first.started or Usec(0)
+        clock = self._clock()
+        return Usec(clock.real - (clock.mono - first.started_mono))
 
     def _verified_by(self, watched: Watched) -> Usec | None:
         """When the job is stale; None where it is already, or never."""

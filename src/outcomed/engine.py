@@ -1420,6 +1420,7 @@ class Engine:
 
     def _window(self, watched: Watched, open_run: Open, run: Run, *, proof: bool) -> rules.Window:
         now = now_usec()
+        self.note_clock(now)
         started = run.started or now
         set_back = rules.set_back(run)
         needs_period = proof or any(

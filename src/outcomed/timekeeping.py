@@ -68,6 +68,7 @@ class Timekeeper:
         self._offsets = _offsets()
         self._jumped: deque[Span] = deque(maxlen=REMEMBERED)
         self._asleep: deque[Span] = deque(maxlen=REMEMBERED)
+        self._was_set = False  # or it slept, and nobody was told so far
         self._boots: tuple[Span, ...] | None = None
         self._lost: tuple[Span, ...] = ()
         self.woke = now_usec()  # what was due before has its chance first
@@ -188,7 +189,13 @@ class Timekeeper:
     # --- the clock ----------------------------------------------------------------------------
 
     def look_at_clock(self) -> bool:
-        """Whether the clock was set, or the machine has slept, since the last look."""
+        """Whether the clock was set, or the machine has slept, since this was last asked."""
+        self._notice()
+        was_set, self._was_set = self._was_set, False
+        return was_set
+
+    def _notice(self) -> None:
+        """Before anything is concluded from a time: the alarm may be heard only after that."""
         set_off, slept = self._offsets
         self._offsets = _offsets()
         jump, sleep = self._offsets[0] - set_off, self._offsets[1] - slept
@@ -197,10 +204,8 @@ class Timekeeper:
             self._asleep.append(Span(Usec(now - sleep), now))
         if jump > JUMP:
             self._jumped.append(Span(Usec(now - jump), now))
-        if max(abs(jump), sleep) <= JUMP:
-            return False
-        self.woke = now
-        return True
+        if max(abs(jump), sleep) > JUMP:
+            self.woke, self._was_set = now, True
 
     # --- starts -------------------------------------------------------------------------------
 
@@ -327,7 +332,7 @@ class Timekeeper:
     def _settle(
         self, watched: Watched, promise: Promise, timer: Timer | None, alive: set[UnitName]
     ) -> Steps:
-        now = now_usec()
+        now = self._clock().real
         moments: tuple[Usec, ...] | None = None
         if promise.timer.calendar:
             moments = yield from self._calendar(promise.timer.calendar, promise.settled, now)
@@ -525,7 +530,7 @@ class Timekeeper:
     # --- what does not end, and what is never good --------------------------------------------
 
     def _reckon_deadlines(self, watched: Watched) -> Steps:
-        now, run = now_usec(), _under_way(watched)
+        now, run = self._clock().real, _under_way(watched)
         if run is not None:
             by = self._finish_by(watched, run)
             if by is not None and by <= now:
@@ -643,6 +648,7 @@ class Timekeeper:
                 self._asking -= 1
 
     def _clock(self) -> Clock:
+        self._notice()
         return Clock(now_usec(), Usec(time.monotonic_ns() // 1000), self._engine.boot)
 
 

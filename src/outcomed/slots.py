@@ -254,6 +254,25 @@ def begin_by(at: Usec, schedule: Schedule, promise: Promise) -> Usec:
     return Usec(at + _slack(schedule, promise, nominal=True))
 
 
+def is_postponed(promise: Promise, timer: Timer | None, boot: BootId) -> bool:
+    """Whether it is awaited still, at the moment that was announced, by the clock that counts from
+    the boot: it is the other one that was set, or the machine slept."""
+    then = promise.timer
+    if timer is None or promise.boot != boot or then.calendar or timer.calendar:
+        return False
+    if then.next_monotonic is None or timer.next_monotonic is None:
+        return False
+    return abs(timer.next_monotonic - then.next_monotonic) < SAME
+
+
+def put_off(at: Usec, jumped: Iterable[Span]) -> Usec:
+    """What was to happen at a moment that the clock was set over has as much time as it had."""
+    for span in jumped:
+        if at in span:
+            at = Usec(span.end + at - span.begin)
+    return at
+
+
 def next_elapse(timer: Timer, clock: Clock) -> Usec | None:
     """The earlier of both clocks' next elapses, by the calendar's."""
     moments = []
@@ -468,12 +487,14 @@ def _unanswered(
     """The slot, or None and until when its run is awaited (None: until the present one ends)."""
     slack = _slack_of(at, promise, schedule)
     slot = Slot(promise.unit, at, "skipped", run=overtaken.run if overtaken is not None else None)
-    if _within(at, around.jumped):
-        return replace(slot, reason="clock-change"), None
     running = _running_at(at, around)
     if running:
         return _held_up(slot, running, overtaken, slack, promise, around)
-    for reason, spans in (("host-off", around.off), ("suspended", around.asleep)):
+    for reason, spans in (
+        ("host-off", around.off),
+        ("suspended", around.asleep),
+        ("clock-change", around.jumped),
+    ):
         span = _within(at, spans)
         if span is not None:
             return _nobody_there(slot, reason, span, overtaken, slack, promise, around)
@@ -530,6 +551,13 @@ def _held_up(
     return skipped, None
 
 
+_NOBODY = {
+    "host-off": "the host was off",
+    "suspended": "the host was suspended",
+    "clock-change": "the clock was set over it",
+}
+
+
 def _nobody_there(
     slot: Slot,
     reason: str,
@@ -539,16 +567,17 @@ def _nobody_there(
     promise: Promise,
     around: Around,
 ) -> tuple[Slot | None, Usec | None]:
-    """The host was off or slept: whether the timer makes up for it is for its settings to say."""
-    words = {"host-off": "the host was off", "suspended": "the host was suspended"}[reason]
+    """The host was off, slept, or never saw that time: whether the timer makes up for it is for its
+    settings to say."""
+    words = _NOBODY[reason]
     is_off = reason == "host-off"
     skipped = replace(slot, reason=reason, because=words)
     missed = replace(skipped, state="missed")
     if is_off and _within(slot.at, around.lost):
         because = "the host went down, and the journal has lost its last minutes"
         return replace(slot, state="unknown", reason="journal", because=because), None
-    if is_off and not promise.timer.calendar and around.is_alive:
-        return skipped, None  # it counts from the boot now
+    if around.is_alive and _is_counted(slot.at, promise, around):
+        return skipped, None  # it was to come by a clock that stood still then
     makes_up = promise.timer.is_persistent if is_off else True
     if makes_up and overtaken is not None:
         return skipped, None
@@ -557,6 +586,13 @@ def _nobody_there(
     if around.reason:
         missed = replace(missed, because=f"{words}, and {around.because}")
     return missed, None
+
+
+def _is_counted(at: Usec, promise: Promise, around: Around) -> bool:
+    """Whether it was no moment of a calendar: it counts from a boot, or from something since."""
+    if not promise.timer.calendar:
+        return True
+    return around.moments is not None and not _is_named(at, promise, around)
 
 
 def _moved_on(
@@ -624,6 +660,8 @@ def _settle_every(promise: Promise, schedule: Schedule, around: Around) -> Settl
         return Settled((), promise)
     if any(run.ended is None for run in around.runs):
         return Settled((), replace(promise, due=None))  # it runs still: its finish is what counts
+    if (at := put_off(promise.at, around.jumped)) != promise.at:
+        return Settled((), expect(promise, at, schedule))
     for away in (*around.off, *around.asleep):
         until = away.end + (promise.due - promise.at)
         if promise.at in away and around.now <= until:

@@ -164,7 +164,7 @@ class Timekeeper:
             if watched.promises
             else slots.START_WITHIN
         )
-        return Usec(max(good + span, self.woke + start))
+        return Usec(max(slots.put_off(Usec(good + span), self._jumped), self.woke + start))
 
     def finish_within(self, watched: Watched) -> slots.Deadline:
         explicit = watched.job.schedule.finish_within is not None
@@ -263,6 +263,10 @@ class Timekeeper:
         self._keep(watched, slots.BY_HAND, every)
         for name in dict.fromkeys((*(one.unit for one in watched.promises), *timers)):
             timer, promise = timers.get(name), _find(watched, name)
+            if promise is not None and slots.is_postponed(promise, timer, clock.boot):
+                assert timer is not None
+                promise = slots.announce(promise, timer, clock, job.schedule, promise.settled)
+                self._keep(watched, name, promise)
             if promise is not None and (stray or _has_to_settle(promise, timer, clock.real)):
                 yield from self._settle(watched, promise, timer, alive)
             if name != slots.BY_HAND:

@@ -304,6 +304,19 @@ def test_timer_that_counts_from_the_boot_owes_nothing_for_the_time_before() -> N
     assert ends(settle(promise(timer), dead)) == [(0, "missed", "host-off")]
 
 
+@pytest.mark.parametrize(("away", "reason"), [("asleep", "suspended"), ("jumped", "clock-change")])
+def test_timer_that_counts_anew_by_another_clock_owes_nothing(away: str, reason: str) -> None:
+    """With a random delay, systemd has drawn another one when the clock was set."""
+    monotonic = (("OnUnitActiveSec", Usec(HOUR)),)
+    counting = promise(Timer(unit=TIMER, triggers=SERVICE, monotonic=monotonic))
+    look = around(4 * HOUR, moments=None, **{away: NIGHT})
+    assert ends(settle(counting, look)) == [(0, "skipped", reason)]
+    both = promise(replace(DAILY, monotonic=monotonic))
+    named = replace(look, moments=(T0,))
+    assert ends(settle(both, replace(look, moments=()))) == [(0, "skipped", reason)]
+    assert ends(settle(both, named)) == ends(settle(both, look)) == [(0, "missed", reason)]
+
+
 def test_journal_that_lost_its_last_minutes_proves_nothing() -> None:
     look = around(4 * HOUR, off=NIGHT, lost=(Span(at(-MINUTE), at(MINUTE)),))
     assert ends(settle(promise(), look)) == [(0, "unknown", "journal")]
@@ -321,9 +334,54 @@ def test_machine_slept_and_the_timer_elapses_when_it_wakes() -> None:
 
 def test_clock_was_set_over_the_slot() -> None:
     look = around(3 * HOUR, jumped=NIGHT)
-    assert ends(settle(promise(), look)) == [(0, "skipped", "clock-change")]
-    woken = replace(look, runs=(by_timer(3 * HOUR - 1),))
-    assert ends(settle(promise(), woken)) == [(0, "ran", "clock-change")]
+    assert settle(promise(), look).slots == ()
+    started = replace(look, runs=(by_timer(3 * HOUR - 1),))
+    assert ends(settle(promise(), started)) == [(0, "ran", "clock-change")]
+    several = replace(started, moments=(T0, at(HOUR)))
+    assert ends(settle(hourly(), several)) == [
+        (0, "skipped", "clock-change"),
+        (HOUR, "ran", "clock-change"),
+    ]
+
+
+def test_timer_that_is_dead_would_not_have_started_anything_without_the_clock_being_set() -> None:
+    look = around(3 * HOUR, jumped=NIGHT, is_alive=False, reason="timer-stopped", because="X is")
+    (slot,) = settle(promise(), look).slots
+    said = (slot.state, slot.reason, slot.because)
+    assert said == ("missed", "clock-change", "the clock was set over it, and X is")
+    late = settle(promise(), around(3 * HOUR + LATEST + 1, jumped=NIGHT))
+    assert ends(late) == [(0, "missed", "clock-change")], "and nothing came of it"
+
+
+def test_run_that_was_under_way_when_the_clock_was_set_over_the_next_slot() -> None:
+    look = around(3 * HOUR, jumped=NIGHT, runs=(run(-2 * HOUR, None),))
+    assert settle(promise(), look).slots == ()
+    ended = (run(-2 * HOUR, 3 * HOUR), by_timer(3 * HOUR + SECOND, number=2))
+    settled = settle(promise(), around(4 * HOUR, jumped=NIGHT, runs=ended))
+    assert ends(settled) == [(0, "ran", "clock-change")]
+
+
+def test_timer_that_counts_from_the_boot_is_awaited_when_it_said_whatever_the_clock_shows() -> None:
+    timer = Timer(unit=TIMER, triggers=SERVICE, next_monotonic=Usec(HOUR))
+    promised = promise(timer)
+    for now in (timer, replace(timer, next_monotonic=Usec(HOUR + 1000))):
+        assert slots.is_postponed(promised, now, BOOT)
+    for other in (None, replace(timer, next_monotonic=Usec(2 * HOUR)), DAILY):
+        assert not slots.is_postponed(promised, other, BOOT)
+    assert not slots.is_postponed(promised, replace(timer, next_monotonic=None), BOOT)
+    assert not slots.is_postponed(promised, timer, BootId("c" * 32))
+    assert not slots.is_postponed(promise(replace(timer, next_monotonic=None)), timer, BOOT)
+
+
+def test_job_without_a_timer_has_as_much_time_left_when_the_clock_is_set_on() -> None:
+    schedule = Schedule(every=Usec(DAY))
+    promised = slots.every(schedule, SERVICE, T0, None)
+    jumped = (Span(at(HOUR), at(HOUR + 2 * DAY)),)
+    look = Around(now=at(HOUR + 2 * DAY), jumped=jumped)
+    settled = settle(replace(promised, due=at(DAY)), look, schedule)
+    assert (settled.slots, settled.promise.at) == ((), at(3 * DAY))
+    assert settle(settled.promise, look, schedule).promise.at == at(3 * DAY)
+    assert slots.put_off(at(4 * DAY), jumped) == at(4 * DAY)
 
 
 def test_slot_that_the_timer_names_no_longer() -> None:

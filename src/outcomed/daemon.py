@@ -311,7 +311,7 @@ class Daemon:
         watched = self.engine.adopt(job, configuration.rules_hash(job), is_new=is_new)
         if row is not None and row.config is not None:
             watched.standing = row.standing
-            watched.good = row.good
+            watched.good = row.good and min(row.good, now_usec())  # the clock may be set back
             if row.config.unit == job.unit:
                 watched.adopted, watched.adopted_mono = row.since, 0
                 watched.promises = row.promises
@@ -883,6 +883,8 @@ def _with_unit(job: Job, unit: UnitName) -> Job:
 
 
 def _with_trigger(watched: Watched, last_trigger: Usec) -> Any:
+    if last_trigger > now_usec():
+        return watched.track  # the clock was set back since, and systemd counts anew as well
     return replace(watched.track, last_trigger=max(watched.track.last_trigger, last_trigger))
 
 

@@ -70,6 +70,7 @@ class Promise(Record, frozen=True):
     missed: Usec | None = None  # the last one, if no run has answered it yet
     nearest: Usec | None = None  # from one slot to the next, as far as systemd was asked
     farthest: Usec | None = None
+    newest: RunId | None = None  # of the runs before the clock was set back: they answer no more
 
     @property
     def unit(self) -> UnitName:
@@ -263,6 +264,16 @@ def is_postponed(promise: Promise, timer: Timer | None, boot: BootId) -> bool:
     if then.next_monotonic is None or timer.next_monotonic is None:
         return False
     return abs(timer.next_monotonic - then.next_monotonic) < SAME
+
+
+def rewound(promise: Promise, now: Usec, newest: RunId | None) -> Promise:
+    """The clock was set back: slots that are on record come again, as they do for systemd."""
+    promise = replace(promise, settled=now, newest=newest)
+    if promise.unit != BY_HAND or promise.at is None:
+        return promise
+    at = Usec(min(promise.at, now + (promise.nearest or 0)))
+    due = None if promise.due is None else Usec(at + promise.due - promise.at)
+    return replace(promise, at=at, due=due)
 
 
 def put_off(at: Usec, jumped: Iterable[Span]) -> Usec:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 
-from outcomed import alerts, calendar, journal, slots, tracker, verdicts
+from outcomed import alerts, calendar, journal, rules, slots, tracker, verdicts
 from outcomed.errors import BusError, CalendarError, JournalError
 from outcomed.ledger import Bound
 from outcomed.model import (
@@ -204,8 +204,25 @@ class Timekeeper:
             self._asleep.append(Span(Usec(now - sleep), now))
         if jump > JUMP:
             self._jumped.append(Span(Usec(now - jump), now))
+        if jump < -JUMP:
+            self._was_set_back(now)
         if max(abs(jump), sleep) > JUMP:
             self.woke, self._was_set = now, True
+
+    def _was_set_back(self, now: Usec) -> None:
+        """What was then is still to come."""
+        engine = self._engine
+        self._forget_from(now)
+        engine.caught_up_real = min(engine.caught_up_real, now)
+        for watched in engine.jobs.values():
+            if watched.good is not None:
+                watched.good = min(watched.good, now)
+
+    def _forget_from(self, now: Usec) -> None:
+        for spans in (self._jumped, self._asleep):
+            known = [Span(one.begin, min(one.end, now)) for one in spans if one.begin < now]
+            spans.clear()
+            spans.extend(known)
 
     # --- starts -------------------------------------------------------------------------------
 
@@ -255,6 +272,7 @@ class Timekeeper:
         self, watched: Watched, timers: dict[UnitName, Timer], *, stray: bool
     ) -> Steps:
         job, clock = watched.job, self._clock()
+        self._rewind(watched, timers, clock.real)
         alive = {name for name, timer in timers.items() if slots.is_alive(timer)}
         every = None
         if job.schedule.every is not None:
@@ -272,6 +290,14 @@ class Timekeeper:
             if name != slots.BY_HAND:
                 promise = yield from self._renew(watched, _find(watched, name), timer, alive)
                 self._keep(watched, name, promise)
+
+    def _rewind(self, watched: Watched, timers: dict[UnitName, Timer], now: Usec) -> None:
+        """Nothing has elapsed at a time that is still to come: the clock was set back."""
+        for promise in watched.promises:
+            if promise.settled > now and not slots.is_over(timers.get(promise.unit)):
+                newest = self._engine.ledger.runs_since(watched.job.name, now, limit=1)
+                ident = newest[0].id if newest else None
+                self._keep(watched, promise.unit, slots.rewound(promise, now, ident))
 
     def _keep(self, watched: Watched, name: UnitName, promise: Promise | None) -> None:
         """Into the turn, where a slot that was settled is, too: they have to come together."""
@@ -391,15 +417,13 @@ class Timekeeper:
         return slots.timer_fault(promise.unit, timer)
 
     def _answers(self, watched: Watched, promise: Promise, timer: Timer | None) -> Iterator[Answer]:
-        last, since = timer.last if timer is not None else None, promise.missed or promise.settled
-        found = self._engine.ledger.runs_since(watched.job.name, since)
-        new = self._engine.turn.runs.values()
-        runs = {run.id: run for run in (*found, *new) if run.job == watched.job.name}
-        for run in runs.values():
+        last = timer.last if timer is not None else None
+        for run in self._runs(watched, promise):
             if run.started is None:
                 continue
+            behind = self._set_back(watched, run)
             known = run.trigger == promise.unit and not run.is_inferred
-            elapse = run.slot if known else None
+            elapse = Usec(run.slot - behind) if known and run.slot is not None else None
             if (
                 run.trigger == tracker.UNKNOWN
                 and last is not None
@@ -411,11 +435,36 @@ class Timekeeper:
                 ended = run.started  # lost, nobody knows when
             yield Answer(
                 run=run.id,
-                started=run.started,
+                started=Usec(run.started - behind),
                 ended=ended,
                 elapse=elapse,
                 may_be=run.trigger == tracker.UNKNOWN or run.is_inferred,
             )
+
+    def _runs(self, watched: Watched, promise: Promise) -> Iterator[Run]:
+        """Those that may have answered it: none from before the clock was set back, but for the one
+        that ran then."""
+        since = promise.missed or promise.settled
+        new = self._engine.turn.runs.values()
+        fresh = {run.id: run for run in new if run.job == watched.job.name}
+        for known in self._engine.ledger.runs_since(watched.job.name, since):
+            run = fresh.pop(known.id, known)
+            if run.id != promise.newest or run.result is None or self._set_back(watched, run):
+                yield run
+            if run.id == promise.newest:
+                break
+        yield from fresh.values()
+
+    def _set_back(self, watched: Watched, run: Run) -> int:
+        """How far the clock was set back while it ran."""
+        if run.result is not None:
+            behind = int(rules.set_back(run))
+        else:
+            name = watched.job.name
+            known = (one for one in watched.track.runs if run_id(name, one.key) == run.id)
+            began = [self._began(one.attempts[0]) for one in known]
+            behind = (run.started or 0) - began[0] if began else 0
+        return behind if behind > JUMP else 0
 
     def _absences(self, promise: Promise) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
         """When the host was off since, and of which of that time the journal may have lost all."""

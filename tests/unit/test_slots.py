@@ -373,6 +373,23 @@ def test_timer_that_counts_from_the_boot_is_awaited_when_it_said_whatever_the_cl
     assert not slots.is_postponed(promise(replace(timer, next_monotonic=None)), timer, BOOT)
 
 
+def test_slots_come_again_when_the_clock_is_set_back() -> None:
+    newest = RunId("7" * 32)
+    again = slots.rewound(promise(settled=at(DAY)), at(-HOUR), newest)
+    assert (again.at, again.settled, again.newest) == (T0, at(-HOUR), newest)
+    assert ends(settle(again, around(LATEST + 1))) == [(0, "missed", "no-run")]
+
+
+def test_job_without_a_timer_is_not_awaited_longer_because_the_clock_was_set_back() -> None:
+    schedule = Schedule(every=Usec(DAY))
+    promised = slots.every(schedule, SERVICE, at(DAY), None)
+    again = slots.rewound(promised, T0, None)
+    assert (again.at, again.due) == (at(DAY), slots.due(again, schedule))
+    under_way = slots.rewound(replace(promised, due=None), T0, None)
+    assert (under_way.at, under_way.due) == (at(DAY), None)
+    assert slots.rewound(replace(promised, at=None), T0, None).at is None
+
+
 def test_job_without_a_timer_has_as_much_time_left_when_the_clock_is_set_on() -> None:
     schedule = Schedule(every=Usec(DAY))
     promised = slots.every(schedule, SERVICE, T0, None)

@@ -70,7 +70,7 @@ from outcomed.model import (
     run_id,
 )
 from outcomed.paths import Paths
-from outcomed.slots import GOOD_RUNS, Promise
+from outcomed.slots import GOOD_RUNS, Clock, Promise
 from outcomed.specifiers import Host, expand
 from outcomed.timekeeping import EXACT, Timekeeper, now_usec
 from outcomed.tracker import Open, Phase, Reach, Seen, Told, Track, What
@@ -592,14 +592,19 @@ class Engine:
             last = source.at(self.progress.cursor)
             self._follow_open_runs(source, last)
         if last is not None:
-            self.reach.move(last.boot, last.at, last.mono)
+            self._pass_by(last)
         for number, told in enumerate(self._told_since(source), 1):
-            self.reach.move(told.boot, told.at, told.mono)
+            self._pass_by(told)
             for watched in self.by_unit.get(told.unit, ()):
                 self.hear(watched, told)
             if number % STRETCH == 0:
                 self._examine_all()
                 yield
+        self.time.pass_by(Clock(now_usec(), monotonic_usec(), self.boot))
+
+    def _pass_by(self, entry: Told | journal.Place) -> None:
+        self.reach.move(entry.boot, entry.at, entry.mono)
+        self.time.pass_by(Clock(entry.at, entry.mono, entry.boot))
 
     def rehearse_past(self) -> None:
         """Read, in a child, what is to be caught up with."""

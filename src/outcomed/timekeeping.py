@@ -72,6 +72,8 @@ class Timekeeper:
         self._boots: tuple[Span, ...] | None = None
         self._lost: tuple[Span, ...] = ()
         self.woke = now_usec()  # what was due before has its chance first
+        self._since = self._clock()  # from here on the clock is looked at
+        self._passed: Clock | None = None  # the last that the past has shown of it
 
     # --- deadlines ----------------------------------------------------------------------------
 
@@ -208,6 +210,24 @@ class Timekeeper:
             self._was_set_back(now)
         if max(abs(jump), sleep) > JUMP:
             self.woke, self._was_set = now, True
+
+    def pass_by(self, shown: Clock) -> None:
+        """What the clock showed while nobody looked, by PID 1's entries in their order: it is
+        further from the other one where it was set, or the machine slept. What elapses when it is
+        set on is said at once."""
+        before, since = self._passed, self._since
+        if before == since:
+            return  # the past was read before
+        if shown.boot == since.boot and shown.mono >= since.mono:
+            shown = since
+        self._passed = shown
+        if before is None or before.boot != shown.boot:
+            return
+        step = shown.real - before.real - (shown.mono - before.mono)
+        if step > JUMP:
+            self._jumped.append(Span(Usec(shown.real - step), shown.real))
+        elif step < -JUMP:
+            self._forget_from(shown.real)
 
     def _was_set_back(self, now: Usec) -> None:
         """What was then is still to come."""

@@ -1,7 +1,8 @@
-"""Power that fails: what the ledger committed is what is left of a run.
+"""Power that fails: what the ledger committed is what is left of a run. And a host that reboots
+while one is under way.
 
-One virtual machine, cut once and booted twice. Nobody listens there: what would have been sent
-lies in the spool.
+One virtual machine, cut once and booted three times. Nobody listens there: what would have been
+sent lies in the spool.
 """
 
 import json
@@ -123,3 +124,30 @@ def test_power_cut_leaves_what_the_ledger_committed(site: Site) -> None:
     gaps = node.journal("_SYSTEMD_UNIT=outcomed.service", "OUTCOMED_REASON=cursor")
     assert any("the entry that the cursor points at is gone" in gap["MESSAGE"] for gap in gaps)
     assert site.run("good", timeout=60)["verdict"] == "verified"
+
+
+def test_run_that_is_under_way_when_the_host_reboots_is_interrupted(site: Site) -> None:
+    node = site.node
+    site.job("rebooted", "test -e /srv/again || sleep infinity")
+    node.systemctl("start", "--no-block", "rebooted.service")
+    node.wait_for(lambda: site.state("rebooted")["under_way"], 60, "the run on record")
+    started = node.show("rebooted.service", "InvocationID")["InvocationID"]
+    told = spooled(site)
+    node.reboot()
+
+    state = node.wait_for(
+        lambda: (now := site.state("rebooted"))["verdict"] and now, 60, "a verdict on rebooted"
+    )
+    said = site.say("rebooted", state, "interrupted", "shutdown")
+    assert said == "the host was shut down while it ran"
+    site.shows_as_failed("rebooted", True)
+    (run,) = history(site, "rebooted")
+    assert (run["run"], run["verdict"]) == (started, "interrupted")
+    node.write("/srv/again", "")
+    assert site.run("rebooted", timeout=60)["incident"] is None
+    site.shows_as_failed("rebooted", False)
+    now = spooled(site)
+    assert sorted(now[ident] for ident in now.keys() - told.keys()) == [
+        ("rebooted", "firing", "interrupted"),
+        ("rebooted", "resolved", "unproven"),
+    ]

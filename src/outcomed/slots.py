@@ -232,6 +232,9 @@ def announce(
     known = promise.at
     if at is not None and known is not None and abs(at - known) < SAME:
         at = known  # the difference of two clocks, read one after the other
+    if promise.farthest is not None and timer.calendar and at is not None:
+        # Of the calendar only its next moments were asked for: the week's end may lie after them.
+        promise = replace(promise, farthest=max(promise.farthest, Usec(at - clock.real)))
     promise = replace(promise, timer=timer, at=at, boot=clock.boot)
     promise = replace(promise, is_nominal=False, is_unmade=False)
     return replace(promise, due=due(promise, schedule))

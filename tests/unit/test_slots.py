@@ -442,6 +442,19 @@ def test_another_calendar_is_measured_anew() -> None:
     assert announced.nearest is None
 
 
+def test_what_is_farther_than_the_next_moments_that_were_asked_for_is_farthest() -> None:
+    """Mon..Fri 9..17:00: on Friday evening, Monday morning is the longest of all."""
+    weekend = replace(HOURLY, next_realtime=at(64 * HOUR))
+    known = promise(HOURLY, farthest=Usec(16 * HOUR))
+    announced = slots.announce(known, weekend, CLOCK, Schedule(), T0)
+    assert announced.farthest == 64 * HOUR
+    nearer = replace(HOURLY, next_realtime=at(HOUR))
+    assert slots.announce(announced, nearer, CLOCK, Schedule(), T0).farthest == 64 * HOUR
+    assert slots.announce(promise(HOURLY), weekend, CLOCK, Schedule(), T0).farthest is None
+    over = replace(HOURLY, next_realtime=None)
+    assert slots.announce(known, over, CLOCK, Schedule(), T0).farthest == 16 * HOUR
+
+
 def test_a_dead_timer_is_expected_to_do_what_it_did() -> None:
     expected = slots.expect(promise(), at(DAY), Schedule())
     assert (expected.at, expected.is_nominal) == (at(DAY), True)

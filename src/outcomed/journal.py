@@ -54,7 +54,9 @@ WHAT = {
 SHUTDOWN = UnitName("shutdown.target")  # what every way down goes by
 EARLY = 1_000_000  # how much older than its run's start a line may be
 STRAY = 10_000_000  # how much later than the next run's start one may be read
+LATE = 60 * SECOND  # that journald may have been held up; what is more is a clock that was set
 DROPPED = "a596d6fe7bfa4994828e72309e95d61e"  # SD_MESSAGE_JOURNAL_DROPPED
+STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"  # SD_MESSAGE_UNIT_STARTING
 STOPPED = "d93fb3c9c24d451a97cea615ce59c00b"  # SD_MESSAGE_JOURNAL_STOPPED
 STARTED = "39f53479d3a045ac8e11786248231fbf"  # SD_MESSAGE_UNIT_STARTED
 UNIT_STOPPED = "9d1aaa27d60140bd96365438aad20286"  # SD_MESSAGE_UNIT_STOPPED
@@ -430,6 +432,9 @@ class Journal:
             reader.add_match("_PID=1")
             for invocation in invocations:
                 reader.add_match(f"INVOCATION_ID={invocation}")
+            reader.add_disjunction()
+            for match in ("_PID=1", f"UNIT={unit}", f"MESSAGE_ID={STARTING}"):
+                reader.add_match(match)
         wanted = frozenset(invocation.encode() for invocation in invocations)
         unit_bytes = unit.encode()
         for real, moment, entry in self._entries(Start(since, boot), until, _ALWAYS):
@@ -444,7 +449,11 @@ class Journal:
                 else:
                     yield Drop(_number(entry.get("N_DROPPED"), 1))
             elif (what := WHAT.get(_first(entry.get("MESSAGE_ID")))) is not None:
-                yield Word(what, _text(entry, "INVOCATION_ID") in last)
+                named = _text(entry, "INVOCATION_ID")
+                if named in invocations:
+                    yield Word(what, named in last)
+                elif at > own[0]:  # the next run's start, which the bus need not have shown yet
+                    own = (own[0], min(at, own[1] or at))
 
     def _entries(
         self, start: Start, end: Usec | None = None, always: Sequence[str] = ()
@@ -545,12 +554,15 @@ def _told(at: Usec, moment: Moment, entry: Entry) -> Told | None:
     unit = _text(entry, "UNIT")
     if what is None or not unit or entry.get("_PID") != b"1":
         return None
+    # An entry bears the times at which journald read it, and that at which PID 1 wrote it.
+    late = at - _number(entry.get("_SOURCE_REALTIME_TIMESTAMP"), at)
+    late = late if 0 < late < LATE else 0
     return Told(
         what=what,
         unit=UnitName(unit),
         boot=moment[1],
-        at=at,
-        mono=Usec(moment[0]),
+        at=Usec(at - late),
+        mono=Usec(max(moment[0] - late, 0)),
         invocation=invocation_id(_text(entry, "INVOCATION_ID")),
         job_id=_text(entry, "JOB_ID"),
         result=_text(entry, "UNIT_RESULT") or _text(entry, "JOB_RESULT"),

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -145,6 +146,38 @@ def test_main_processes_tell_whose_a_late_line_is(begin: Usec) -> None:
         found = list(source.lines(unit, [first], begin, (begin, between), mains=mains))
     assert messages(found) == [b"%d" % pids[1], b"two"]
     assert [one.strayed for one in found if isinstance(one, Line)] == [True, True, False, False]
+
+
+def test_a_line_after_the_next_start_is_not_this_runs_though_it_has_no_id(begin: Usec) -> None:
+    """Also where nobody has told us yet that there is a next run."""
+    unit = run("echo first")
+    link = f"/run/systemd/units/invocation:{unit}"  # where journald finds the id
+    run(f"rm {link}; echo second | systemd-cat", unit=unit)
+    starts = [one for one in told(unit, begin) if one.what is What.STARTING]
+    first = starts[0].invocation
+    assert first is not None
+    with Journal() as source:
+        found = list(source.lines(unit, [first], starts[0].at, (starts[0].at, None), words=True))
+    assert messages(found) == [b"first"]
+    assert [one.message for one in found if isinstance(one, Line) and not one.own] == [b"second"]
+
+
+def test_pid_1_was_there_when_journald_was_not(begin: Usec) -> None:
+    """What it says has the time at which it was said."""
+    show = ["systemctl", "show", "--value", "--property=MainPID", journal.JOURNALD]
+    journald = int(subprocess.check_output(show))
+    os.kill(journald, signal.SIGSTOP)
+    try:
+        mono = time.monotonic_ns() // 1000
+        unit = run("true")
+        over = now()
+        time.sleep(0.3)  # is how late it will be
+    finally:
+        os.kill(journald, signal.SIGCONT)
+    said = told(unit, begin)
+    assert len(said) == 3
+    assert all(begin <= one.at <= over for one in said)
+    assert all(mono <= one.mono <= mono + over - begin for one in said)
 
 
 def test_a_stranger_with_the_units_name_is_not_heard(begin: Usec) -> None:

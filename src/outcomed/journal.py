@@ -296,12 +296,13 @@ class Journal:
         reader.add_match(f"MESSAGE_ID={SLEEP_ENDS}")
         found: list[tuple[Usec, Usec]] = []
         begin: Usec | None = None
-        for at, _, entry in self._entries(Start(since)):
-            if entry.get("MESSAGE_ID") == SLEEP_BEGINS.encode():
-                begin = at
-            elif begin is not None:
-                found.append((begin, at))
-                begin = None
+        with contextlib.suppress(JournalError):  # those that can be read are better than none
+            for at, _, entry in self._entries(Start(since)):
+                if entry.get("MESSAGE_ID") == SLEEP_BEGINS.encode():
+                    begin = at
+                elif begin is not None:
+                    found.append((begin, at))
+                    begin = None
         return found
 
     def told_after(self, cursor: str) -> Iterator[Told]:

@@ -412,10 +412,10 @@ class Daemon:
             except BusError as error:
                 self._lost(str(error))  # systemd was re-executed in the middle of our question
             self._commit_and_tell()
-            if not self.engine.catching_up:
-                self._write_states()
             self._forget_the_hooks_words()
             self._do_due(now)
+            if not self.engine.catching_up:
+                self._write_states()
             if self.reload:
                 self.reload = False
                 try:

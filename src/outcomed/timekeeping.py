@@ -337,8 +337,8 @@ class Timekeeper:
                 return replace(promise, timer=timer)
             settled = Usec(max(watched.adopted, timer.last or 0))
             promise = slots.announce(promise, timer, clock, schedule, settled)
-            if promise.at is None and timer.sub == "waiting":
-                # In the middle of a reload it has no next elapse for a moment: without another look
+            if promise.at is None and timer.sub == "waiting" and timer.last is None:
+                # In the middle of a reload it has neither elapse for a moment: without another look
                 # nobody would notice if it were stopped now.
                 return replace(promise, due=Usec(clock.real + SECOND))
             return (yield from self._measure(promise, schedule))

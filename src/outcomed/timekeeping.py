@@ -337,10 +337,6 @@ class Timekeeper:
                 return replace(promise, timer=timer)
             settled = Usec(max(watched.adopted, timer.last or 0))
             promise = slots.announce(promise, timer, clock, schedule, settled)
-            if promise.at is None and timer.sub == "waiting" and timer.last is None:
-                # In the middle of a reload it has neither elapse for a moment: without another look
-                # nobody would notice if it were stopped now.
-                return replace(promise, due=Usec(clock.real + SECOND))
             return (yield from self._measure(promise, schedule))
         if promise is None:
             if timer is None or schedule.start_within is None or not timer.calendar:

@@ -377,6 +377,8 @@ def settle(promise: Promise, schedule: Schedule, around: Around) -> Settled:
     """Settle every slot until now that can be; what is left is what is waited for."""
     if promise.unit == BY_HAND:
         return _settle_every(promise, schedule, around)
+    # What has begun since the calendar was asked may answer a slot that it did not name.
+    around = replace(around, runs=tuple(run for run in around.runs if run.started <= around.now))
     moments = _moments(promise, around)
     answers = _answers(moments, promise, schedule, around)
     slots: list[Slot] = []

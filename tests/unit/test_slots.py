@@ -245,6 +245,14 @@ def test_timer_that_starts_what_it_had_not_promised() -> None:
     assert settle(settled.promise, around(MINUTE, moments=(), runs=(by_timer(SECOND),))).slots == ()
 
 
+def test_run_that_began_since_the_calendar_was_asked_is_left_to_the_next_look() -> None:
+    first, second = by_timer(SECOND, MINUTE, 1), by_timer(HOUR + SECOND, None, 2)
+    settled = settle(hourly(), around(HOUR - 1, runs=(first, second)))
+    assert ends(settled) == [(0, "ran", "")]
+    again = settle(settled.promise, around(HOUR + MINUTE, moments=THREE[:2], runs=(first, second)))
+    assert ends(again) == [(HOUR, "ran", "")]
+
+
 def test_run_that_answered_the_slot_before_the_awaited_one_is_no_stray() -> None:
     runs = (replace(by_timer(SECOND, 2 * SECOND), elapse=at(5)),)
     settled = settle(hourly(), around(HOUR + MINUTE, moments=THREE[:2], runs=runs))
@@ -650,7 +658,7 @@ def test_every_slot_ends_once_and_only_once(
     for hour in sorted({now // 2, now, 200}):
         look = Around(
             now=at(hour * HOUR),
-            runs=tuple(one for one in runs if one.started <= at(hour * HOUR)),
+            runs=runs,
             moments=tuple(
                 sorted(one for one in moments if promised.settled < one <= at(hour * HOUR))
             ),

@@ -336,8 +336,12 @@ class Timekeeper:
             if timer.sub == "running" and promise is not None:
                 return replace(promise, timer=timer)
             settled = Usec(max(watched.adopted, timer.last or 0))
-            promise = slots.announce(promise, timer, clock, schedule, settled)
-            return (yield from self._measure(promise, schedule))
+            announced = slots.announce(promise, timer, clock, schedule, settled)
+            if announced.at is None and timer.sub == "waiting":
+                # In the middle of a reload it has no next elapse for a moment: without another look
+                # nobody would notice if it were stopped now.
+                return replace(promise or announced, due=Usec(clock.real + SECOND))
+            return (yield from self._measure(announced, schedule))
         if promise is None:
             if timer is None or schedule.start_within is None or not timer.calendar:
                 return None  # nobody expects it to start anything

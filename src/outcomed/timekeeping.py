@@ -334,7 +334,7 @@ class Timekeeper:
             if promise is not None and promise.at is not None and promise.at <= clock.real:
                 return promise  # still awaited
             if timer.sub == "running" and promise is not None:
-                return replace(promise, timer=timer)
+                return replace(promise, timer=timer, is_unmade=False)
             settled = Usec(max(watched.adopted, timer.last or 0))
             announced = slots.announce(promise, timer, clock, schedule, settled)
             if announced.at is None and timer.sub == "waiting":

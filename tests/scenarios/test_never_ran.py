@@ -28,13 +28,15 @@ def timed(
     top: str = SOON,
     service: str = "",
     where: str = "/usr/lib/systemd/system",
+    enable: bool = True,
 ) -> None:
     """A job whose timer runs, as a package would bring it."""
     text = f"[Timer]\n{dedent(timer)}\n[Install]\nWantedBy=timers.target\n"
     site.node.write(f"{where}/{name}.timer", text)
     outcome = f"- artifact: /srv/{name}\n"
     site.job(name, script.format(name=name), outcome, service=service, top=top)
-    site.node.systemctl("enable", "--now", f"{name}.timer")
+    if enable:
+        site.node.systemctl("enable", "--now", f"{name}.timer")
 
 
 def has_run(site: Site, name: str) -> State:

@@ -98,6 +98,15 @@ class Retried:
             time.sleep(0.01)
 
 
+def watch_from_here(engine: Engine, unit: Retried) -> Watched:
+    """What the journal has until now was read."""
+    with Journal() as source:
+        tail = source.tail()
+    assert tail is not None
+    engine.progress = Progress(tail.cursor, tail.boot, tail.at, told=0)
+    return engine.adopt(Job(unit.name, unit.unit), "", is_new=True)
+
+
 def judge_all(engine: Engine, watched: Watched) -> list[Judgement]:
     deadline = time.monotonic() + 10
     while watched.track.runs and time.monotonic() < deadline:
@@ -127,11 +136,7 @@ def test_answer_that_is_ahead_of_the_journal_splits_no_run(engine: Engine, tmp_p
 def test_signal_that_is_ahead_of_the_past_splits_no_run(engine: Engine, tmp_path: Path) -> None:
     """It shows the next attempt of a run that is still to be read of."""
     with Retried(tmp_path) as unit:
-        watched = engine.adopt(Job(unit.name, unit.unit), "", is_new=True)
-        with Journal() as source:
-            tail = source.tail()
-        assert tail is not None
-        engine.progress = Progress(tail.cursor, tail.boot, tail.at, told=0)
+        watched = watch_from_here(engine, unit)
         unit.start()
         first = engine.calls.invocation(unit.unit)
         unit.fail()
@@ -154,11 +159,7 @@ def test_what_the_ledger_has_open_is_judged_after_what_is_still_to_be_read(
     """A run was seen to begin, and then we were killed before the past had been read to its end."""
     monkeypatch.setattr("outcomed.engine.STRETCH", 1)
     with Retried(tmp_path) as unit:
-        watched = engine.adopt(Job(unit.name, unit.unit), "", is_new=True)
-        with Journal() as source:
-            tail = source.tail()
-        assert tail is not None
-        engine.progress = Progress(tail.cursor, tail.boot, tail.at, told=0)
+        watched = watch_from_here(engine, unit)
         keys = []
         for number in range(4):
             unit.start()

@@ -302,6 +302,16 @@ def is_alive(timer: Timer | None) -> bool:
     return timer is not None and timer.active == "active" and timer.sub in ("waiting", "running")
 
 
+def is_unsettled(timer: Timer) -> bool:
+    """It waits for nothing that systemd could name, as for a moment in the middle of a reload."""
+    elapses = (timer.next_realtime, timer.next_monotonic)
+    return (
+        timer.sub == "waiting"
+        and elapses == (None, None)
+        and not (timer.on_clock_change or timer.on_timezone_change)
+    )
+
+
 def is_gone(timer: Timer | None) -> bool:
     return timer is None or timer.load == "not-found"
 

@@ -337,9 +337,8 @@ class Timekeeper:
                 return replace(promise, timer=timer, is_unmade=False)
             settled = Usec(max(watched.adopted, timer.last or 0))
             announced = slots.announce(promise, timer, clock, schedule, settled)
-            if announced.at is None and timer.sub == "waiting":
-                # In the middle of a reload it has no next elapse for a moment: without another look
-                # nobody would notice if it were stopped now.
+            if slots.is_unsettled(timer):
+                # Without another look nobody would notice if it were stopped now.
                 return replace(promise or announced, due=Usec(clock.real + SECOND))
             return (yield from self._measure(announced, schedule))
         if promise is None:

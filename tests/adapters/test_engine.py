@@ -59,7 +59,8 @@ def systemctl(*arguments: str) -> None:
 class Retried:
     """A unit whose attempts are told how to end."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, timer: str = TIMER) -> None:
+        self._timer = timer
         self.name = JobName(f"engine-{uuid.uuid4().hex[:8]}")
         self.unit = UnitName(f"{self.name}.service")
         self.begun, self.word = directory / "begun", directory / "word"
@@ -68,7 +69,7 @@ class Retried:
         os.mkfifo(self.begun)
         os.mkfifo(self.word)
         self._file("service").write_text(SERVICE.format(begun=self.begun, word=self.word))
-        self._file("timer").write_text(TIMER)
+        self._file("timer").write_text(self._timer)
         systemctl("daemon-reload")
         systemctl("start", f"{self.name}.timer")
         return self
@@ -228,3 +229,15 @@ def test_journal_that_cannot_be_read_is_opened_once_more(
         (judged,) = judge_all(engine, watched)
         assert not left
         assert (judged.output is None) is complete
+
+
+def test_timer_that_only_waits_for_the_clock_is_left_alone(engine: Engine, tmp_path: Path) -> None:
+    """systemd names no next elapse of it: nothing is to be looked at a second later."""
+    with Retried(tmp_path, "[Timer]\nOnClockChange=yes\n") as unit:
+        watched = watch_from_here(engine, unit)
+        engine.look_at_time(watched)
+        while watched.task is not None:
+            engine.step({wait.fileno for wait in engine.waits() if wait and wait.fileno})
+        (promise,) = watched.promises
+        assert promise.timer.sub == "waiting"
+        assert (promise.at, promise.due) == (None, None)

@@ -1,8 +1,8 @@
 """Which moments calendar expressions name. systemd-analyze(1) is asked; nothing here computes one.
 
-The local zone is the system's, as it is for PID 1, and the answer is read in UTC. What it leaves
-out, such as a local time that does not exist, no timer runs at either. It tells whole seconds:
-fractions in an expression are cut off.
+The local zone is the system's, as it is for PID 1 (or was), and the answer is read in UTC. What it
+leaves out, such as a local time that does not exist, no timer runs at either. It tells whole
+seconds: fractions in an expression are cut off.
 
 Nobody waits for it in a call: a process takes ten milliseconds, and a thousand moments of a rare
 expression a second. So it is asked for a few first, for more where the period has more, and for
@@ -30,7 +30,7 @@ _FEW = 10
 _MORE = {_FEW: 100, 100: LIMIT + 1}
 _MOMENTS_A_PROCESS = 5_000
 _OUTPUT = 4 << 20  # bytes; a moment takes some 180
-_ENVIRONMENT = {"LC_ALL": "C"}  # no TZ: the system's zone
+_ENVIRONMENT = {"LC_ALL": "C"}  # without TZ=, the system's zone
 _LINE = re.compile(r"^ *(Next elapse|Iteration #\d+|\(in UTC\)): (.+)$", re.MULTILINE)
 _MOMENT = re.compile(r"[A-Z][a-z]{2} (\d+-\d\d-\d\d \d\d:\d\d:\d\d) \S+")
 
@@ -43,11 +43,18 @@ class Moments(Record, frozen=True):
 
 
 class Asking:
-    """A question for the moments in (since, until], or for the next few. `fileno()` becomes
-    readable as it goes on; it and `deadline` are others after each `done()`."""
+    """A question for the moments in (since, until], or for the next few; by the system's zone, or
+    by that of a file (tzfile(5)). `fileno()` becomes readable as it goes on; it and `deadline` are
+    others after each `done()`."""
 
-    def __init__(self, expressions: Iterable[str], since: Usec, until: Usec | None = None) -> None:
-        self.since, self.until = since, until
+    def __init__(
+        self,
+        expressions: Iterable[str],
+        since: Usec,
+        until: Usec | None = None,
+        zone: str = "",
+    ) -> None:
+        self.since, self.until, self.zone = since, until, zone
         self.deadline = 0.0  # monotonic seconds
         self._expressions = tuple(dict.fromkeys(expressions))
         self._found: dict[str, Moments] = {}
@@ -95,7 +102,7 @@ class Asking:
         while self._queue and self._process is None:
             number, expressions = self._queue.pop()
             try:
-                self._process = _Process(expressions, self.since, number)
+                self._process = _Process(expressions, self.since, number, self.zone)
                 self.deadline = self._process.deadline
             except CalendarError as error:
                 self._faults |= dict.fromkeys(expressions, error)
@@ -126,9 +133,9 @@ class Asking:
         return Moments(tuple(wanted[:LIMIT]), not is_all or len(wanted) > LIMIT)
 
 
-def moments(expressions: Iterable[str], since: Usec, until: Usec) -> Moments:
+def moments(expressions: Iterable[str], since: Usec, until: Usec, zone: str = "") -> Moments:
     """Ask, and wait for the answer."""
-    with contextlib.closing(Asking(expressions, since, until)) as asking:
+    with contextlib.closing(Asking(expressions, since, until, zone)) as asking:
         while not asking.done():
             patience = max(0.0, asking.deadline - time.monotonic())
             select.select([asking.fileno()], [], [], patience)
@@ -138,7 +145,7 @@ def moments(expressions: Iterable[str], since: Usec, until: Usec) -> Moments:
 class _Process:
     """One systemd-analyze, ended at its deadline at the latest."""
 
-    def __init__(self, expressions: tuple[str, ...], since: Usec, number: int) -> None:
+    def __init__(self, expressions: tuple[str, ...], since: Usec, number: int, zone: str) -> None:
         self.expressions, self.number = expressions, number
         self.deadline = time.monotonic() + PATIENCE
         self.refused = False
@@ -149,7 +156,7 @@ class _Process:
         self._end, write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._end, False)
         try:
-            self._pid = _spawn(argv, write)
+            self._pid = _spawn(argv, write, zone)
         except OSError as error:
             os.close(self._end)
             fault = f"cannot run systemd-analyze: {error.strerror}"
@@ -203,11 +210,11 @@ class _Process:
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
 
-def _spawn(argv: list[str], output: int) -> int:
+def _spawn(argv: list[str], output: int, zone: str) -> int:
     return os.posix_spawnp(
         argv[0],
         argv,
-        _ENVIRONMENT,
+        _ENVIRONMENT | ({"TZ": f":{zone}"} if zone else {}),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, output, 1),

@@ -55,6 +55,7 @@ class Clock(Record, frozen=True):
     real: Usec
     mono: Usec
     boot: BootId
+    zone: str = ""
 
 
 class Promise(Record, frozen=True):
@@ -71,6 +72,7 @@ class Promise(Record, frozen=True):
     nearest: Usec | None = None  # from one slot to the next, as far as systemd was asked
     farthest: Usec | None = None
     newest: RunId | None = None  # of the runs before the clock was set back: they answer no more
+    zone: str = ""  # the local one, as a file; empty: nobody knows
 
     @property
     def unit(self) -> UnitName:
@@ -93,6 +95,8 @@ class Around(Record, frozen=True):
     now: Usec
     runs: tuple[Answer, ...] = ()  # also those that something else started
     moments: tuple[Usec, ...] | None = None  # what the calendar names since; None: not asked
+    change: str = ""  # why it may have named others when it was promised: a slot's reason
+    before: tuple[Usec, ...] | None = None  # these, where it may
     off: tuple[Span, ...] = ()
     asleep: tuple[Span, ...] = ()
     jumped: tuple[Span, ...] = ()  # what the clock was set over
@@ -228,6 +232,9 @@ def announce(
     promise = old or Promise(timer=timer, settled=settled)
     if promise.timer.calendar != timer.calendar or promise.timer.monotonic != timer.monotonic:
         promise = replace(promise, nearest=None, farthest=None)
+    if change(promise, timer, clock):
+        # What it names now of the time before was no slot.
+        promise = replace(promise, settled=max(promise.settled, clock.real))
     at = next_elapse(timer, clock)
     known = promise.at
     if at is not None and known is not None and abs(at - known) < SAME:
@@ -235,9 +242,20 @@ def announce(
     if promise.farthest is not None and timer.calendar and at is not None:
         # Of the calendar only its next moments were asked for: the week's end may lie after them.
         promise = replace(promise, farthest=max(promise.farthest, Usec(at - clock.real)))
-    promise = replace(promise, timer=timer, at=at, boot=clock.boot)
+    promise = replace(promise, timer=timer, at=at, boot=clock.boot, zone=clock.zone)
     promise = replace(promise, is_nominal=False, is_unmade=False)
     return replace(promise, due=due(promise, schedule))
+
+
+def change(promise: Promise, timer: Timer | None, clock: Clock) -> str:
+    """Why the calendar may name other moments now than when this was promised: a slot's reason, or
+    nothing."""
+    if timer is None or not is_alive(timer):
+        return ""  # it names none
+    if timer.calendar != promise.timer.calendar:
+        return "schedule-changed"
+    is_elsewhere = promise.zone not in ("", clock.zone)
+    return "zone-change" if is_elsewhere and timer.calendar else ""
 
 
 def expect(promise: Promise, at: Usec | None, schedule: Schedule) -> Promise:
@@ -411,7 +429,7 @@ def settle(promise: Promise, schedule: Schedule, around: Around) -> Settled:
         slots.append(slot)
     bound = {answer.run for answer in answers.values()}
     slots += [
-        Slot(promise.unit, one.elapse, "ran", "unscheduled", one.run)
+        Slot(promise.unit, one.elapse, "ran", around.change or "unscheduled", one.run)
         for one in around.runs
         if one.elapse is not None and one.run not in bound and one.elapse > promise.settled
     ]
@@ -420,7 +438,8 @@ def settle(promise: Promise, schedule: Schedule, around: Around) -> Settled:
 
 def _moments(promise: Promise, around: Around) -> list[Usec]:
     """The slots until now that are not settled, and the last one that was missed before."""
-    named = [at for at in around.moments or () if promise.settled < at <= around.now]
+    named = [*(around.moments or ()), *(around.before or ())]
+    named = [at for at in named if promise.settled < at <= around.now]
     announced = promise.at
     if announced is not None and announced <= around.now:
         # Announced with its random delay, the calendar names it without.
@@ -504,6 +523,8 @@ def _answered(
             return replace(slot, reason=reason)
     if _running_at(at, around, answer):
         return replace(slot, state="late", reason="still-running")
+    if around.change and not _is_named(at, promise, around):
+        return replace(slot, reason=around.change)
     return replace(slot, state="late", reason="late")
 
 
@@ -529,8 +550,8 @@ def _unanswered(
     if _within(at, around.lost):
         because = "the journal has lost what it knew of that time"
         return replace(slot, state="unknown", reason="journal", because=because), None
-    if around.is_alive and around.moments is not None and not _is_named(at, promise, around):
-        return replace(slot, reason="schedule-changed"), None
+    if around.is_alive and not _is_named(at, promise, around):
+        return replace(slot, reason=around.change or "schedule-changed"), None
     if not promise.timer.calendar and around.is_alive:
         return replace(slot, reason="schedule-changed"), None  # counted anew, from a later event
     if promise.is_unmade and at < around.alive_since:
@@ -548,9 +569,11 @@ def _fault(at: Usec, promise: Promise, around: Around) -> tuple[str, str]:
 
 
 def _is_named(at: Usec, promise: Promise, around: Around) -> bool:
+    """By the calendar, as far as it was asked: as it is, and as it was when this was promised."""
+    asked = [moments for moments in (around.moments, around.before) if moments is not None]
     if at != promise.at:
-        return True
-    return any(_is_same(named, at, promise) for named in around.moments or ())
+        return all(at in moments for moments in asked)
+    return all(any(_is_same(one, at, promise) for one in moments) for moments in asked)
 
 
 def _held_up(
@@ -618,7 +641,7 @@ def _is_counted(at: Usec, promise: Promise, around: Around) -> bool:
     """Whether it was no moment of a calendar: it counts from a boot, or from something since."""
     if not promise.timer.calendar:
         return True
-    return around.moments is not None and not _is_named(at, promise, around)
+    return not _is_named(at, promise, around)
 
 
 def _moved_on(

@@ -8,6 +8,7 @@ its runs, after a reload, when the clock was set and when the machine wakes.
 from __future__ import annotations
 
 import heapq
+import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -51,6 +52,7 @@ REMEMBERED = 100  # jumps and sleeps
 AGAIN = MINUTE  # until a calendar is asked for once more that had no answer
 AT_ONCE = SECOND // 10  # clocks that are read one after the other
 SLIP = SECOND // 1000  # of a deadline by one clock that is told by another
+LOCAL_ZONE = "/etc/localtime"  # localtime(5)
 EXACT = 2 * SECOND  # between a timer's elapse and the start that it made
 
 
@@ -385,11 +387,17 @@ class Timekeeper:
     def _settle(
         self, watched: Watched, promise: Promise, timer: Timer | None, alive: set[UnitName]
     ) -> Steps:
-        now = self._clock().real
-        moments: tuple[Usec, ...] | None = None
-        if promise.timer.calendar:
-            moments = yield from self._calendar(promise.timer.calendar, promise.settled, now)
+        clock, since, named = self._clock(), promise.settled, promise.timer.calendar
+        now, change = clock.real, slots.change(promise, timer, clock)
+        moments = before = None
+        if change:
+            assert timer is not None
+            before = (yield from self._calendar(named, since, now, promise.zone)) or ()
+            moments = (yield from self._calendar(timer.calendar, since, now)) or ()
+        elif named:
+            moments = yield from self._calendar(named, since, now)
         around = self._around(watched, promise, timer, alive, now, moments)
+        around = replace(around, change=change, before=before)
         settled = slots.settle(promise, watched.job.schedule, around)
         self._record(watched, settled)
         self._keep(watched, promise.unit, settled.promise)
@@ -690,13 +698,17 @@ class Timekeeper:
     # --- the calendar -------------------------------------------------------------------------
 
     def _calendar(
-        self, expressions: tuple[str, ...], since: Usec, until: Usec | None = None
+        self,
+        expressions: tuple[str, ...],
+        since: Usec,
+        until: Usec | None = None,
+        zone: str = "",
     ) -> Generator[Wait | None, None, tuple[Usec, ...] | None]:
         """What systemd names as moments of these, or as the next few; None: it cannot say."""
         with self._turn_to_ask() as wait:
             while not wait.done:
                 yield wait
-            question = calendar.Asking(expressions, since, until)
+            question = calendar.Asking(expressions, since, until, zone)
             try:
                 while not question.done():
                     yield Wait(question.deadline, fileno=question.fileno())
@@ -725,11 +737,20 @@ class Timekeeper:
 
     def _clock(self) -> Clock:
         self._notice()
-        return Clock(now_usec(), Usec(time.monotonic_ns() // 1000), self._engine.boot)
+        mono = Usec(time.monotonic_ns() // 1000)
+        return Clock(now_usec(), mono, self._engine.boot, _local_zone())
 
 
 def now_usec() -> Usec:
     return Usec(time.time_ns() // 1000)
+
+
+def _local_zone() -> str:
+    """A file that tzset(3) can read."""
+    try:
+        return os.path.join("/etc", os.readlink(LOCAL_ZONE))
+    except OSError:
+        return LOCAL_ZONE  # there is none, which is UTC; or it is no link
 
 
 def _offsets() -> tuple[int, int]:

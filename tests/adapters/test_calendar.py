@@ -184,6 +184,14 @@ def test_what_the_nights_of_a_changing_clock_have(zone: Callable[[str], ZoneInfo
     assert len(found.moments) == 23  # the second 02:00 is none of systemd's
 
 
+def test_what_was_named_in_another_zone(zone: Callable[[str], ZoneInfo]) -> None:
+    zone("Asia/Tokyo")
+    since = usec("2027-01-01T00:00:00")
+    then = f"/etc/..{ZONES}/Europe/Berlin"  # as a relative link has it
+    found = calendar.moments(["02:30", "03:00 UTC"], since, Usec(since + DAY), then)
+    assert found.moments == (usec("2027-01-01T01:30:00"), usec("2027-01-01T03:00:00"))
+
+
 def test_a_zone_of_our_own_environment_means_nothing(
     zone: Callable[[str], ZoneInfo], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ Timers elapse every few seconds here, so that slots pass while one looks.
 """
 
 import json
+import time
 from collections.abc import Callable
 from textwrap import dedent
 from typing import Any
@@ -17,6 +18,7 @@ from tests.scenarios.conftest import Site, State, Story, quiet
 SOON = "schedule: {start_within: 2s}"
 EVERY_3S = "OnCalendar=*:*:0/3\nAccuracySec=1us\n"
 PATIENCE = 30
+BERLIN = "Europe/Berlin"
 
 
 def timed(
@@ -417,3 +419,76 @@ def test_jobs_that_are_removed_while_they_are_looked_at_hold_nobody_up(own_site:
     has_run(site, "stays")
     site.node.systemctl("stop", "stays.timer")
     becomes(site, "stays", "missed", "timer-stopped")
+
+
+# --- another zone, another calendar ----------------------------------------------------------
+
+
+def once_a_day(site: Site, seconds: int, zone: str = "UTC") -> str:
+    """A timer for so far from now, as the clock shows it there."""
+    shown = site.node.run(f"TZ={zone} date --date='{seconds} seconds' +%T").stdout.strip()
+    return f"OnCalendar=*-*-* {shown}\nAccuracySec=1us\n"
+
+
+def ended(site: Site, name: str) -> list[tuple[str, str | None]]:
+    """How its slots ended, oldest first."""
+    text = site.node.run(f"outcomectl history --json=short {name}", check=False).stdout
+    found = [(one["slot"], one["slot_state"], one["slot_reason"]) for one in json.loads(text)]
+    return [(state, reason) for _, state, reason in sorted(found)]
+
+
+def becomes_of(site: Site, name: str, *expected: tuple[str, str | None]) -> None:
+    site.node.wait_for(
+        lambda: ended(site, name) == list(expected),
+        PATIENCE,
+        f"the slots of {name} to end as {expected}, not {ended(site, name)}",
+    )
+
+
+def is_promised(site: Site, *names: str) -> None:
+    """Their next slots are on record."""
+    asked = ["outcomectl", "status", "--json=short", *names]
+    site.node.wait_for(
+        lambda: all(job["next_slot"] for job in json.loads(site.node.run(asked).stdout)),
+        PATIENCE,
+        f"the next slots of {', '.join(names)}",
+    )
+
+
+def move(site: Site, zone: str) -> None:
+    site.node.run(f"ln -sf /usr/share/zoneinfo/{zone} /etc/localtime")
+
+
+def test_zone_that_is_changed_moves_slots_and_nobody_is_told(own_site: Site) -> None:
+    site = own_site
+    timed(site, "moved", timer=once_a_day(site, 15))
+    timed(site, "stays", timer=once_a_day(site, 15).replace("\n", " UTC\n", 1))
+    timed(site, "passed", timer=once_a_day(site, 3, BERLIN))
+    is_promised(site, "moved", "stays", "passed")
+    time.sleep(7)
+    move(site, BERLIN)
+    becomes_of(site, "passed", ("ran", "zone-change"))  # systemd makes up for it
+    becomes_of(site, "moved", ("skipped", "zone-change"))
+    becomes_of(site, "stays", ("ran", None))
+    shown = site.node.run("outcomectl history moved; outcomectl history passed").stdout
+    assert shown.count("the time zone was changed") == 2
+    assert [site.messages(name) for name in ("moved", "stays", "passed")] == [[], [], []]
+    assert isinstance(site.node, Node)
+    assert quiet(site.node) == []
+
+
+def test_what_is_changed_while_nobody_looks_promises_nothing_of_before(own_site: Site) -> None:
+    site = own_site
+    for name in ("edited", "rezoned"):
+        timed(site, name, timer=once_a_day(site, 10))
+    is_promised(site, "edited", "rezoned")
+    site.node.systemctl("stop", "outcomed.service")
+    edited = f"[Timer]\n{once_a_day(site, 5000)}"
+    site.node.write("/usr/lib/systemd/system/edited.timer", edited)
+    site.node.systemctl("daemon-reload")
+    move(site, BERLIN)
+    time.sleep(14)
+    site.node.systemctl("start", "outcomed.service")
+    becomes_of(site, "edited", ("skipped", "schedule-changed"))
+    becomes_of(site, "rezoned", ("skipped", "zone-change"))
+    assert [site.messages(name) for name in ("edited", "rezoned")] == [[], []]

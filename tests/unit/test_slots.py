@@ -415,10 +415,40 @@ def test_slot_that_the_timer_names_no_longer() -> None:
     assert ends(settle(promise(), replace(look, moments=None))) == [(0, "missed", "no-run")]
 
 
+COUNTING = Timer(unit=TIMER, triggers=SERVICE, monotonic=(("OnUnitActiveSec", Usec(HOUR)),))
+CHANGES = pytest.mark.parametrize("change", ["schedule-changed", "zone-change"])
+
+
+@CHANGES
+def test_what_is_named_only_before_or_only_since_a_change_is_owed_by_nobody(change: str) -> None:
+    """At which of the two moments it was changed is not known."""
+    look = around(2 * HOUR, moments=(at(-HOUR), at(HOUR)), change=change, before=(T0, at(HOUR)))
+    assert ends(settle(promise(), look)) == [
+        (-HOUR, "skipped", change),
+        (0, "skipped", change),
+        (HOUR, "missed", "no-run"),
+    ]
+    masked = replace(look, is_alive=False, reason="timer-masked")
+    assert ends(settle(promise(), masked))[1] == (0, "missed", "timer-masked")
+
+
+@CHANGES
+def test_run_that_a_change_brings_is_not_late(change: str) -> None:
+    """systemd makes up for a slot that the change has put into the past."""
+    look = around(HOUR, moments=(at(-HOUR),), change=change, before=(T0,))
+    made_up = by_timer(-HOUR // 2, -HOUR // 3)
+    settled = settle(promise(), replace(look, runs=(made_up,)))
+    assert ends(settled) == [(-HOUR, "ran", change), (0, "skipped", change)]
+    late = replace(look, moments=(at(-HOUR),), before=(at(-HOUR), T0), runs=(made_up,))
+    assert ends(settle(promise(), late))[0] == (-HOUR, "late", "late")
+    beyond = by_timer(-2 * HOUR, -HOUR)
+    settled = settle(promise(), replace(look, runs=(beyond,)))
+    assert Slot(TIMER, Usec(at(-2 * HOUR) - 1000), "ran", change, beyond.run) in settled.slots
+
+
 def test_monotonic_timer_counts_anew() -> None:
-    timer = Timer(unit=TIMER, triggers=SERVICE, monotonic=(("OnUnitActiveSec", Usec(HOUR)),))
     look = around(LATEST + 1, moments=None)
-    assert ends(settle(promise(timer), look)) == [(0, "skipped", "schedule-changed")]
+    assert ends(settle(promise(COUNTING), look)) == [(0, "skipped", "schedule-changed")]
 
 
 # --- promises --------------------------------------------------------------------------------
@@ -440,6 +470,26 @@ def test_a_timer_announces_the_earlier_of_its_elapses() -> None:
 def test_another_calendar_is_measured_anew() -> None:
     announced = slots.announce(promise(), HOURLY, CLOCK, Schedule(), T0)
     assert announced.nearest is None
+
+
+def test_what_another_calendar_or_zone_names_of_the_time_before_was_promised_by_nobody() -> None:
+    here, there = replace(CLOCK, zone="/etc/here"), replace(CLOCK, zone="/etc/there")
+    announced = slots.announce(promise(), DAILY, here, Schedule(), T0)
+    assert (announced.settled, slots.change(announced, DAILY, here)) == (at(-DAY), "")
+    for timer, clock, change in (
+        (DAILY, there, "zone-change"),
+        (HOURLY, here, "schedule-changed"),
+        (COUNTING, here, "schedule-changed"),
+    ):
+        assert slots.change(announced, timer, clock) == change
+        later = replace(clock, real=at(HOUR))
+        anew = slots.announce(announced, timer, later, Schedule(), T0)
+        assert (anew.settled, slots.change(anew, timer, clock)) == (at(HOUR), "")
+    assert slots.change(replace(announced, zone=""), DAILY, there) == "", "of an older version"
+    assert slots.change(announced, replace(DAILY, active="inactive", sub="dead"), there) == ""
+    assert slots.change(announced, None, there) == ""
+    counted = slots.announce(None, COUNTING, here, Schedule(), T0)
+    assert slots.change(counted, COUNTING, there) == "", "it counts, wherever that is"
 
 
 def test_what_is_farther_than_the_next_moments_that_were_asked_for_is_farthest() -> None:

@@ -98,6 +98,7 @@ _BECAUSE = {
     "still-running": "the run before it was still under way",
     "clock-change": "the clock was set over it",
     "schedule-changed": "its timer was changed",
+    "zone-change": "the time zone was changed",
 }
 
 

@@ -123,6 +123,8 @@ _RAN = {
     "caught-up": "made up for a slot at which the host was off",
     "resumed": "made up for a slot at which the host was suspended",
     "clock-change": "the clock was set over its slot",
+    "schedule-changed": "its timer was changed",
+    "zone-change": "the time zone was changed",
     "unscheduled": "beyond its timer's schedule",
 }
 

@@ -287,6 +287,16 @@ def is_postponed(promise: Promise, timer: Timer | None, boot: BootId) -> bool:
     return abs(timer.next_monotonic - then.next_monotonic) < SAME
 
 
+def is_put_off(promise: Promise, timer: Timer, around: Around) -> bool:
+    """Whether its slot is still to come, after another random delay than was announced: systemd
+    chooses one each time that the timer is started, or systemd reads its files again."""
+    nominal, coming = _nominal(promise, around), timer.next_realtime
+    if nominal is None or coming is None:
+        return False
+    since = timer.last or around.alive_since  # what it counts from
+    return since <= nominal and around.now < coming <= nominal + timer.random_delay + SECOND
+
+
 def rewound(promise: Promise, now: Usec, newest: RunId | None) -> Promise:
     """The clock was set back: slots that are on record come again, as they do for systemd."""
     promise = replace(promise, settled=now, newest=newest)
@@ -441,7 +451,7 @@ def _moments(promise: Promise, around: Around) -> list[Usec]:
     named = [*(around.moments or ()), *(around.before or ())]
     named = [at for at in named if promise.settled < at <= around.now]
     announced = promise.at
-    if announced is not None and announced <= around.now:
+    if announced is not None and announced <= around.now and not _came_early(promise, around):
         # Announced with its random delay, the calendar names it without.
         named = [at for at in named if not _is_same(at, announced, promise)]
         named.append(announced)
@@ -454,9 +464,38 @@ def _is_same(named: Usec, announced: Usec, promise: Promise) -> bool:
     return announced - promise.timer.random_delay - SECOND < named <= announced
 
 
+def _nominal(promise: Promise, around: Around) -> Usec | None:
+    """The slot that was announced, without its random delay; None where the calendar has none."""
+    at, named = promise.at, around.moments or ()
+    if at is None or promise.is_nominal or not promise.timer.random_delay:
+        return None
+    return min((one for one in named if _is_same(one, at, promise)), default=None)
+
+
+def _came_early(promise: Promise, around: Around) -> bool:
+    """Whether a run answered it after a shorter random delay than was announced."""
+    nominal, announced = _nominal(promise, around), promise.at
+    if nominal is None or announced is None:
+        return False
+    begins = [run.elapse or (run.started if run.may_be else 0) for run in around.runs]
+    return any(nominal <= at < announced for at in begins)
+
+
 def _slack_of(at: Usec, promise: Promise, schedule: Schedule) -> Usec:
     announced = at == promise.at and not promise.is_nominal
     return _slack(schedule, promise, nominal=not announced)
+
+
+def _is_in_time(
+    at: Usec, answer: Answer, promise: Promise, schedule: Schedule, around: Around
+) -> bool:
+    """Also after another random delay than was announced."""
+    elapse, nominal = at, _nominal(promise, around)
+    if nominal is not None and at == promise.at:
+        latest = Usec(nominal + promise.timer.random_delay + SECOND)
+        known = latest if answer.elapse is None else answer.elapse
+        elapse = max(at, known) if known <= latest else at
+    return answer.started <= elapse + _slack_of(at, promise, schedule)
 
 
 def _answers(
@@ -482,13 +521,13 @@ def _answered_by(
     at = max((at for at in moments if at <= run.started + SECOND), default=None)
     if at is None or at == promise.missed:
         return None
-    slack = _slack_of(at, promise, schedule)
     # It may as well have begun when whatever held it up was over.
     held = [
         *(span.end for span in (*around.off, *around.asleep, *around.jumped) if at in span),
         *(one.ended for one in _running_at(at, around, run) if one.ended is not None),
     ]
-    in_time = run.started <= at + slack or any(
+    slack = _slack_of(at, promise, schedule)
+    in_time = _is_in_time(at, run, promise, schedule, around) or any(
         end - SECOND <= run.started <= end + slack for end in held
     )
     return at if in_time else None
@@ -512,7 +551,7 @@ def _answered(
     slot = Slot(promise.unit, at, "ran", "", answer.run, answer.elapse is None)
     if at == promise.missed:
         return replace(slot, state="late", reason="late")
-    if answer.started <= at + _slack_of(at, promise, schedule):
+    if _is_in_time(at, answer, promise, schedule, around):
         return slot
     for reason, spans in (
         ("caught-up", around.off),
@@ -563,9 +602,14 @@ def _unanswered(
 
 def _fault(at: Usec, promise: Promise, around: Around) -> tuple[str, str]:
     """Why the timer could not have started anything at this slot; empty if nothing is known."""
-    if not around.reason and at < around.alive_since:
+    if around.reason:
+        return around.reason, around.because
+    if at < around.alive_since:
         return "timer-stopped", f"{promise.unit} was not active then"
-    return around.reason, around.because
+    nominal = _nominal(promise, around) if at == promise.at else None
+    if nominal is not None and nominal < around.alive_since:
+        return "", f"{promise.unit} was started anew before its random delay was over"
+    return "", ""
 
 
 def _is_named(at: Usec, promise: Promise, around: Around) -> bool:

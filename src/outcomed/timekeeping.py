@@ -398,6 +398,10 @@ class Timekeeper:
             moments = yield from self._calendar(named, since, now)
         around = self._around(watched, promise, timer, alive, now, moments)
         around = replace(around, change=change, before=before)
+        if timer is not None and slots.is_put_off(promise, timer, around):
+            promise = slots.announce(promise, timer, clock, watched.job.schedule, since)
+            self._keep(watched, promise.unit, promise)
+            return
         settled = slots.settle(promise, watched.job.schedule, around)
         self._record(watched, settled)
         self._keep(watched, promise.unit, settled.promise)

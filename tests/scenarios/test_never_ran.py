@@ -421,6 +421,35 @@ def test_jobs_that_are_removed_while_they_are_looked_at_hold_nobody_up(own_site:
     becomes(site, "stays", "missed", "timer-stopped")
 
 
+def test_random_delay_that_is_chosen_anew_is_no_miss(site: Site) -> None:
+    """As an upgrade does it: systemd reads its files again, and then the timer is started anew."""
+    anew = "OnCalendar=*:*:0/20\nAccuracySec=1us\nRandomizedDelaySec=15s\n"
+    timed(site, "random", timer=anew + "[Unit]\nStartLimitIntervalSec=0\n")
+    site.node.wait_for(lambda: history(site, "random"), 60, "its first run")
+    restart = "systemctl restart random.timer"
+    elapse = 'date --date="$(systemctl show --value -p NextElapseUSecRealtime random.timer)" +%s'
+
+    def roll(command: str) -> int:
+        return int(site.node.run(f"{command}; {elapse}").stdout)
+
+    def is_announced() -> int:
+        """Early in its slot, so that it may come much later."""
+        roll(restart)
+        time.sleep(0.1)
+        at = roll("systemctl daemon-reload")
+        return at if at % 20 < 8 and at > time.time() + 3 else 0
+
+    announced = site.node.wait_for(is_announced, 60, "a short random delay")
+    while not announced + 4 < roll(restart) < announced // 20 * 20 + 18:
+        assert time.time() < announced - 1
+    before = len(history(site, "random"))
+    site.node.wait_for(lambda: len(history(site, "random")) > before, 60, "its run")
+    assert time.time() > announced + 4
+    assert {one["verdict"] for one in history(site, "random")} == {"verified"}
+    assert {one["state"] for one in slots(site, "random")} <= {"ran"}
+    assert site.messages("random") == []
+
+
 # --- another zone, another calendar ----------------------------------------------------------
 
 

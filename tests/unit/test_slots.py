@@ -451,6 +451,70 @@ def test_monotonic_timer_counts_anew() -> None:
     assert ends(settle(promise(COUNTING), look)) == [(0, "skipped", "schedule-changed")]
 
 
+# --- random delays ---------------------------------------------------------------------------
+
+RANDOM = replace(DAILY, random_delay=Usec(6 * HOUR), accuracy=Usec(1))
+
+
+def rolled(**changes: Any) -> Promise:
+    """The slot, for which two hours of random delay were announced."""
+    return promise(RANDOM, at=at(2 * HOUR), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "since", "put_off"),
+    [
+        ({"next_realtime": at(5 * HOUR), "last": at(-DAY)}, HOUR, True),
+        ({"next_realtime": at(5 * HOUR)}, -HOUR, True),  # it never elapsed: it counts from there
+        ({"next_realtime": at(5 * HOUR)}, HOUR, False),  # the next day's
+        ({"next_realtime": at(5 * HOUR), "last": at(HOUR)}, -HOUR, False),  # it has answered it
+        ({"next_realtime": at(DAY), "last": at(-DAY)}, -HOUR, False),
+        ({"next_realtime": at(2 * HOUR), "last": at(-DAY)}, -HOUR, False),  # it elapses now
+        ({"last": at(-DAY)}, -HOUR, False),
+    ],
+)
+def test_slot_that_comes_after_another_random_delay(
+    changes: dict[str, Any], since: int, put_off: bool
+) -> None:
+    look = around(3 * HOUR, alive_since=at(since))
+    timer = replace(RANDOM, **changes)
+    assert slots.is_put_off(rolled(), timer, look) is put_off
+    assert not slots.is_put_off(promise(), replace(timer, random_delay=Usec(0)), look)
+    assert not slots.is_put_off(rolled(), timer, replace(look, moments=None))
+
+
+def test_timer_that_is_started_anew_in_its_random_delay_forgets_the_slot() -> None:
+    settled = settle(rolled(), around(3 * HOUR, alive_since=at(HOUR)))
+    (slot,) = settled.slots
+    assert (slot.state, slot.reason) == ("missed", "no-run")
+    assert slot.because == "backup.timer was started anew before its random delay was over"
+
+
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("start", [HOUR // 2, 2 * HOUR, 5 * HOUR])
+def test_run_after_another_random_delay_than_was_announced_is_in_time(
+    start: int, seen: bool
+) -> None:
+    """Nobody looked between the two."""
+    one = (by_timer if seen else run)(start + 1000, start + MINUTE)
+    (slot,) = settle(rolled(), around(7 * HOUR, runs=(one,))).slots
+    assert (slot.state, slot.reason, slot.run, slot.is_inferred) == ("ran", "", one.run, not seen)
+
+
+@pytest.mark.parametrize(
+    ("one", "state", "reason"),
+    [
+        (replace(run(3 * HOUR, 4 * HOUR, may_be=False), elapse=at(2 * HOUR)), "late", "late"),
+        (by_timer(8 * HOUR, 9 * HOUR), "late", "late"),
+        (run(7 * HOUR, 8 * HOUR), "missed", "no-run"),
+        (run(HOUR, HOUR, may_be=False), "missed", "no-run"),
+    ],
+)
+def test_what_no_random_delay_explains(one: Answer, state: str, reason: str) -> None:
+    settled = settle(rolled(), around(9 * HOUR, runs=(one,)))
+    assert ends(settled) == [(2 * HOUR, state, reason)]
+
+
 # --- promises --------------------------------------------------------------------------------
 
 CLOCK = Clock(real=T0, mono=Usec(HOUR), boot=BOOT)

@@ -355,6 +355,12 @@ def test_deadlines_of_the_file_are_said_to_be_its_own(world: World, asker: Asker
     assert "1d 2h after the last good verdict (by its file)" in shown
 
 
+def test_a_deadline_that_was_measured_is_said_to_the_second(world: World, asker: Asker) -> None:
+    world.promise(BACKUP, Usec(NIGHT + DAY), farthest=Usec(HOUR + 8_209_398))
+    shown = " ".join(asker.reads("status db-backup").split())
+    assert "4h 4min 22s after the last good verdict" in shown
+
+
 @pytest.mark.parametrize(
     ("timer", "said"),
     [

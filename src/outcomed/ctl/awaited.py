@@ -106,7 +106,8 @@ def _fault(promise: Promise, timers: dict[UnitName, Timer]) -> str:
 
 
 def _by(begin: Usec | None, span: Usec, what: str, deadline: Deadline, key: str, now: Usec) -> str:
-    after = f"{format_duration(span)} after {what} ({_origin(deadline, key)})"
+    accuracy = 1 if deadline.origin == key else SECOND  # what was measured is no round figure
+    after = f"{format_duration(span, accuracy)} after {what} ({_origin(deadline, key)})"
     return after if not begin else f"{times.since(Usec(begin + span), now)}, {after}"
 
 

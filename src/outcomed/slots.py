@@ -94,7 +94,7 @@ class Around(Record, frozen=True):
 
     now: Usec
     runs: tuple[Answer, ...] = ()  # also those that something else started
-    moments: tuple[Usec, ...] | None = None  # what the calendar names since; None: not asked
+    moments: tuple[Usec, ...] | None = None  # the calendar's since, in order; None: not asked
     change: str = ""  # why it may have named others when it was promised: a slot's reason
     before: tuple[Usec, ...] | None = None  # these, where it may
     off: tuple[Span, ...] = ()
@@ -469,7 +469,7 @@ def _nominal(promise: Promise, around: Around) -> Usec | None:
     at, named = promise.at, around.moments or ()
     if at is None or promise.is_nominal or not promise.timer.random_delay:
         return None
-    return min((one for one in named if _is_same(one, at, promise)), default=None)
+    return next((one for one in named if _is_same(one, at, promise)), None)
 
 
 def _came_early(promise: Promise, around: Around) -> bool:

@@ -102,6 +102,8 @@ class Around(Record, frozen=True):
     jumped: tuple[Span, ...] = ()  # what the clock was set over
     lost: tuple[Span, ...] = ()  # what the journal has no trace of
     is_alive: bool = True  # the timer waits for its next slot
+    coming: Usec | None = None  # when it elapses next
+    last: Usec | None = None  # when it elapsed last, as it knows it
     alive_since: Usec = Usec(0)
     reason: str = ""  # what is wrong with timer or service now
     because: str = ""  # the same in words
@@ -287,14 +289,24 @@ def is_postponed(promise: Promise, timer: Timer | None, boot: BootId) -> bool:
     return abs(timer.next_monotonic - then.next_monotonic) < SAME
 
 
-def is_put_off(promise: Promise, timer: Timer, around: Around) -> bool:
+def is_put_off(promise: Promise, around: Around) -> bool:
     """Whether its slot is still to come, after another random delay than was announced: systemd
     chooses one each time that the timer is started, or systemd reads its files again."""
-    nominal, coming = _nominal(promise, around), timer.next_realtime
-    if nominal is None or coming is None:
+    nominal, at = _nominal(promise, around), promise.at
+    if at is None or nominal is None or _within(at, around.off):
+        return False  # a slot at which the host was off is made up for, which is another thing
+    since = around.last or around.alive_since  # what it counts from
+    return since <= nominal and _is_coming(nominal, promise, around)
+
+
+def may_be_forgotten(promise: Promise, timer: Timer, clock: Clock) -> bool:
+    """Whether a later slot that is announced may be the next one, and this one be lost: within its
+    random delay the timer was started anew, and has nothing to count from but that."""
+    at, coming = promise.at, next_elapse(timer, clock)
+    if at is None or coming is None or promise.is_nominal or change(promise, timer, clock):
         return False
-    since = timer.last or around.alive_since  # what it counts from
-    return since <= nominal and around.now < coming <= nominal + timer.random_delay + SECOND
+    is_new = promise.boot != clock.boot or timer.last is None
+    return bool(timer.random_delay) and is_new and coming > at + SAME
 
 
 def rewound(promise: Promise, now: Usec, newest: RunId | None) -> Promise:
@@ -472,6 +484,14 @@ def _nominal(promise: Promise, around: Around) -> Usec | None:
     return next((one for one in named if _is_same(one, at, promise)), None)
 
 
+def _is_coming(nominal: Usec, promise: Promise, around: Around) -> bool:
+    """Whether the timer elapses for this slot yet: after a boot its random delay counts from
+    there."""
+    boots = (span.end for span in around.off if span.end > nominal)
+    latest = max((nominal, *boots)) + promise.timer.random_delay + SECOND
+    return around.coming is not None and around.now < around.coming <= latest
+
+
 def _came_early(promise: Promise, around: Around) -> bool:
     """Whether a run answered it after a shorter random delay than was announced."""
     nominal, announced = _nominal(promise, around), promise.at
@@ -491,7 +511,7 @@ def _is_in_time(
 ) -> bool:
     """Also after another random delay than was announced."""
     elapse, nominal = at, _nominal(promise, around)
-    if nominal is not None and at == promise.at:
+    if nominal is not None and at == promise.at and not _within(at, around.off):
         latest = Usec(nominal + promise.timer.random_delay + SECOND)
         known = latest if answer.elapse is None else answer.elapse
         elapse = max(at, known) if known <= latest else at
@@ -607,9 +627,11 @@ def _fault(at: Usec, promise: Promise, around: Around) -> tuple[str, str]:
     if at < around.alive_since:
         return "timer-stopped", f"{promise.unit} was not active then"
     nominal = _nominal(promise, around) if at == promise.at else None
-    if nominal is not None and nominal < around.alive_since:
-        return "", f"{promise.unit} was started anew before its random delay was over"
-    return "", ""
+    if nominal is None or nominal >= around.alive_since:
+        return "", ""
+    if any(nominal < span.end <= at for span in around.off):
+        return "host-off", "the host was started anew before its random delay was over"
+    return "", f"{promise.unit} was started anew before its random delay was over"
 
 
 def _is_named(at: Usec, promise: Promise, around: Around) -> bool:
@@ -674,8 +696,11 @@ def _nobody_there(
     makes_up = promise.timer.is_persistent if is_off else True
     if makes_up and overtaken is not None:
         return skipped, None
-    if makes_up and around.is_alive and around.now <= span.end + slack:
-        return None, Usec(span.end + slack + 1)
+    until = span.end + slack
+    if is_off and (around.last or 0) <= slot.at and _is_coming(slot.at, promise, around):
+        until = max(until, (around.coming or 0) + slack)
+    if makes_up and around.is_alive and around.now <= until:
+        return None, Usec(until + 1)
     if around.reason:
         missed = replace(missed, because=f"{words}, and {around.because}")
     return missed, None

@@ -338,6 +338,8 @@ class Timekeeper:
             if timer.sub == "running" and promise is not None:
                 return replace(promise, timer=timer, is_unmade=False)
             settled = Usec(max(watched.adopted, timer.last or 0))
+            if promise is not None and slots.may_be_forgotten(promise, timer, clock):
+                return promise  # until it is due
             announced = slots.announce(promise, timer, clock, schedule, settled)
             if slots.is_unsettled(timer):
                 # Without another look nobody would notice if it were stopped now.
@@ -398,7 +400,7 @@ class Timekeeper:
             moments = yield from self._calendar(named, since, now)
         around = self._around(watched, promise, timer, alive, now, moments)
         around = replace(around, change=change, before=before)
-        if timer is not None and slots.is_put_off(promise, timer, around):
+        if timer is not None and slots.is_put_off(promise, around):
             promise = slots.announce(promise, timer, clock, watched.job.schedule, since)
             self._keep(watched, promise.unit, promise)
             return
@@ -427,6 +429,8 @@ class Timekeeper:
             jumped=tuple(self._jumped),
             lost=lost,
             is_alive=slots.is_alive(timer) or is_replaced or promise.unit == slots.BY_HAND,
+            coming=None if timer is None else timer.next_realtime,
+            last=None if timer is None else timer.last,
             alive_since=self._alive_since(timer),
             reason=reason,
             because=because,

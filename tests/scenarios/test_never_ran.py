@@ -421,35 +421,6 @@ def test_jobs_that_are_removed_while_they_are_looked_at_hold_nobody_up(own_site:
     becomes(site, "stays", "missed", "timer-stopped")
 
 
-def test_random_delay_that_is_chosen_anew_is_no_miss(site: Site) -> None:
-    """As an upgrade does it: systemd reads its files again, and then the timer is started anew."""
-    anew = "OnCalendar=*:*:0/20\nAccuracySec=1us\nRandomizedDelaySec=15s\n"
-    timed(site, "random", timer=anew + "[Unit]\nStartLimitIntervalSec=0\n")
-    site.node.wait_for(lambda: history(site, "random"), 60, "its first run")
-    restart = "systemctl restart random.timer"
-    elapse = 'date --date="$(systemctl show --value -p NextElapseUSecRealtime random.timer)" +%s'
-
-    def roll(command: str) -> int:
-        return int(site.node.run(f"{command}; {elapse}").stdout)
-
-    def is_announced() -> int:
-        """Early in its slot, so that it may come much later."""
-        roll(restart)
-        time.sleep(0.1)
-        at = roll("systemctl daemon-reload")
-        return at if at % 20 < 8 and at > time.time() + 3 else 0
-
-    announced = site.node.wait_for(is_announced, 60, "a short random delay")
-    while not announced + 4 < roll(restart) < announced // 20 * 20 + 18:
-        assert time.time() < announced - 1
-    before = len(history(site, "random"))
-    site.node.wait_for(lambda: len(history(site, "random")) > before, 60, "its run")
-    assert time.time() > announced + 4
-    assert {one["verdict"] for one in history(site, "random")} == {"verified"}
-    assert {one["state"] for one in slots(site, "random")} <= {"ran"}
-    assert site.messages("random") == []
-
-
 # --- another zone, another calendar ----------------------------------------------------------
 
 
@@ -467,11 +438,10 @@ def ended(site: Site, name: str) -> list[tuple[str, str | None]]:
 
 
 def becomes_of(site: Site, name: str, *expected: tuple[str, str | None]) -> None:
-    site.node.wait_for(
-        lambda: ended(site, name) == list(expected),
-        PATIENCE,
-        f"the slots of {name} to end as {expected}, not {ended(site, name)}",
-    )
+    until = time.monotonic() + PATIENCE
+    while ended(site, name) != list(expected) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert ended(site, name) == list(expected)
 
 
 def is_promised(site: Site, *names: str) -> None:
@@ -521,3 +491,69 @@ def test_what_is_changed_while_nobody_looks_promises_nothing_of_before(own_site:
     becomes_of(site, "edited", ("skipped", "schedule-changed"))
     becomes_of(site, "rezoned", ("skipped", "zone-change"))
     assert [site.messages(name) for name in ("edited", "rezoned")] == [[], []]
+
+
+# --- random delays ---------------------------------------------------------------------------
+
+UNLIMITED = "[Unit]\nStartLimitIntervalSec=0\n"
+
+
+def roll(site: Site, name: str, command: str = "") -> int:
+    """When its timer elapses, after a command that has it choose another random delay."""
+    command = command or f"systemctl restart {name}.timer"
+    asked = f"systemctl show --value --property=NextElapseUSecRealtime {name}.timer"
+    return int(site.node.run(f'{command}; date --date="$({asked})" +%s').stdout)
+
+
+def test_random_delay_that_is_chosen_anew_is_no_miss(site: Site) -> None:
+    """As an upgrade does it: systemd reads its files again, and then the timer is started anew."""
+    every = "OnCalendar=*:*:0/20\nAccuracySec=1us\nRandomizedDelaySec=15s\n"
+    timed(site, "random", timer=every + UNLIMITED)
+    site.node.wait_for(lambda: history(site, "random"), 60, "its first run")
+
+    def is_announced() -> int:
+        """Early in its slot, so that it may come much later."""
+        roll(site, "random")
+        time.sleep(0.1)
+        at = roll(site, "random", "systemctl daemon-reload")
+        return at if at % 20 < 8 and at > time.time() + 3 else 0
+
+    announced = site.node.wait_for(is_announced, 60, "a short random delay")
+    while not announced + 4 < roll(site, "random") < announced // 20 * 20 + 18:
+        assert time.time() < announced - 1
+    before = len(history(site, "random"))
+    site.node.wait_for(lambda: len(history(site, "random")) > before, 60, "its run")
+    assert time.time() > announced + 4
+    assert {one["verdict"] for one in history(site, "random")} == {"verified"}
+    assert {one["state"] for one in slots(site, "random")} <= {"ran"}
+    assert site.messages("random") == []
+
+
+def test_random_delay_of_a_host_that_was_off_counts_from_its_boot(own_site: Site) -> None:
+    site = own_site
+    timer = once_a_day(site, 4) + "RandomizedDelaySec=12s\nPersistent=yes\n"
+    timed(site, "lasting", timer=timer)
+    is_promised(site, "lasting")
+    site.node.poweroff()
+    site.node.run("sleep 17")  # as a chroot: the node is off
+    site.node.start()
+    becomes_of(site, "lasting", ("ran", "caught-up"))
+    assert site.messages("lasting") == []
+
+
+def test_slot_that_a_reboot_within_its_random_delay_loses_is_missed(own_site: Site) -> None:
+    """systemd counts from the boot then, and the slot was before it."""
+    site = own_site
+    timer = once_a_day(site, 10) + "RandomizedDelaySec=30s\n"
+    timed(site, "lost", timer=timer + UNLIMITED)
+    begin = time.time()
+    while not begin + 18 < roll(site, "lost") < begin + 26:
+        assert time.time() < begin + 8
+    site.node.systemctl("restart", "outcomed.service")
+    is_promised(site, "lost")
+    time.sleep(max(0, begin + 12 - time.time()))
+    site.node.reboot()
+    state = becomes(site, "lost", "missed", "host-off")
+    said = site.say("lost", state, "missed", "host-off")
+    assert said.endswith("the host was started anew before its random delay was over")
+    assert len(site.messages("lost")) == 1

@@ -27,6 +27,7 @@ TIMER = UnitName("backup.timer")
 SERVICE = UnitName("backup.service")
 BOOT = BootId("b" * 32)
 T0 = Usec(1_800_000_000 * SECOND)  # a slot
+CLOCK = Clock(real=T0, mono=Usec(HOUR), boot=BOOT)
 DAILY = Timer(unit=TIMER, triggers=SERVICE, calendar=("*-*-* 02:00:00",), accuracy=Usec(MINUTE))
 LATEST = 11 * MINUTE  # AccuracySec=, and the ten minutes of the default
 
@@ -462,25 +463,64 @@ def rolled(**changes: Any) -> Promise:
 
 
 @pytest.mark.parametrize(
-    ("changes", "since", "put_off"),
+    ("coming", "last", "since", "put_off"),
     [
-        ({"next_realtime": at(5 * HOUR), "last": at(-DAY)}, HOUR, True),
-        ({"next_realtime": at(5 * HOUR)}, -HOUR, True),  # it never elapsed: it counts from there
-        ({"next_realtime": at(5 * HOUR)}, HOUR, False),  # the next day's
-        ({"next_realtime": at(5 * HOUR), "last": at(HOUR)}, -HOUR, False),  # it has answered it
-        ({"next_realtime": at(DAY), "last": at(-DAY)}, -HOUR, False),
-        ({"next_realtime": at(2 * HOUR), "last": at(-DAY)}, -HOUR, False),  # it elapses now
-        ({"last": at(-DAY)}, -HOUR, False),
+        (5 * HOUR, -DAY, HOUR, True),
+        (5 * HOUR, None, -HOUR, True),  # it never elapsed: it counts from when it was started
+        (5 * HOUR, None, HOUR, False),  # the next day's
+        (5 * HOUR, HOUR, -HOUR, False),  # it has answered it
+        (DAY, -DAY, -HOUR, False),
+        (2 * HOUR, -DAY, -HOUR, False),  # it elapses now
+        (None, -DAY, -HOUR, False),
     ],
 )
 def test_slot_that_comes_after_another_random_delay(
-    changes: dict[str, Any], since: int, put_off: bool
+    coming: int | None, last: int | None, since: int, put_off: bool
 ) -> None:
-    look = around(3 * HOUR, alive_since=at(since))
-    timer = replace(RANDOM, **changes)
-    assert slots.is_put_off(rolled(), timer, look) is put_off
-    assert not slots.is_put_off(promise(), replace(timer, random_delay=Usec(0)), look)
-    assert not slots.is_put_off(rolled(), timer, replace(look, moments=None))
+    known = {"coming": coming, "last": last}
+    moments = {key: None if usec is None else at(usec) for key, usec in known.items()}
+    look = around(3 * HOUR, alive_since=at(since), **moments)
+    assert slots.is_put_off(rolled(), look) is put_off
+    assert not slots.is_put_off(promise(), look)
+    assert not slots.is_put_off(rolled(), replace(look, moments=None))
+
+
+def test_random_delay_counts_from_a_boot() -> None:
+    look = around(3 * HOUR, coming=at(7 * HOUR), last=at(-DAY))
+    assert not slots.is_put_off(rolled(), look)
+    booted = replace(look, off=(Span(at(HOUR), at(HOUR + MINUTE)),))
+    assert slots.is_put_off(rolled(), booted)
+    # Where the host was off at the very slot, the run that comes makes up for it.
+    booted = replace(look, off=(Span(at(HOUR), at(2 * HOUR + MINUTE)),))
+    assert not slots.is_put_off(rolled(), booted)
+    lasting = replace(rolled(), timer=replace(RANDOM, is_persistent=True))
+    settled = settle(lasting, booted)
+    assert (settled.slots, settled.promise.at) == ((), at(2 * HOUR))
+    assert settled.promise.due == at(7 * HOUR + 10 * MINUTE + 2)
+    made_up = by_timer(7 * HOUR, 8 * HOUR)
+    after = replace(booted, now=at(9 * HOUR), coming=at(DAY), last=at(7 * HOUR), runs=(made_up,))
+    assert ends(settle(settled.promise, after)) == [(2 * HOUR, "ran", "caught-up")]
+    never = replace(booted, coming=at(DAY), last=at(7 * HOUR))
+    assert ends(settle(lasting, never)) == [(2 * HOUR, "missed", "host-off")]
+    assert ends(settle(rolled(), booted)) == [(2 * HOUR, "missed", "host-off")]
+
+
+def test_what_a_timer_forgets_that_is_started_anew_is_awaited_all_the_same() -> None:
+    later = replace(RANDOM, next_realtime=at(DAY))
+    promised, booted = rolled(), replace(CLOCK, boot=BootId("c" * 32))
+    assert slots.may_be_forgotten(promised, later, booted)
+    assert slots.may_be_forgotten(promised, later, CLOCK)
+    assert slots.may_be_forgotten(promised, replace(later, last=at(-DAY)), booted)
+    for timer, clock in (
+        (replace(later, last=at(-DAY)), CLOCK),  # it counts from there, and has not forgotten
+        (replace(later, next_realtime=at(2 * HOUR)), booted),
+        (replace(later, next_realtime=None), booted),
+        (replace(later, random_delay=Usec(0)), booted),
+        (replace(later, calendar=("hourly",)), booted),
+    ):
+        assert not slots.may_be_forgotten(promised, timer, clock)
+    assert not slots.may_be_forgotten(replace(promised, is_nominal=True), later, booted)
+    assert not slots.may_be_forgotten(replace(promised, at=None), later, booted)
 
 
 def test_timer_that_is_started_anew_in_its_random_delay_forgets_the_slot() -> None:
@@ -488,6 +528,10 @@ def test_timer_that_is_started_anew_in_its_random_delay_forgets_the_slot() -> No
     (slot,) = settled.slots
     assert (slot.state, slot.reason) == ("missed", "no-run")
     assert slot.because == "backup.timer was started anew before its random delay was over"
+    off = (Span(at(HOUR - MINUTE), at(HOUR)),)
+    (slot,) = settle(rolled(), around(3 * HOUR, alive_since=at(HOUR), off=off)).slots
+    assert (slot.state, slot.reason) == ("missed", "host-off")
+    assert slot.because == "the host was started anew before its random delay was over"
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -516,8 +560,6 @@ def test_what_no_random_delay_explains(one: Answer, state: str, reason: str) -> 
 
 
 # --- promises --------------------------------------------------------------------------------
-
-CLOCK = Clock(real=T0, mono=Usec(HOUR), boot=BOOT)
 
 
 def test_a_timer_announces_the_earlier_of_its_elapses() -> None:

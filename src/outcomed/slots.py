@@ -479,17 +479,23 @@ def _is_same(named: Usec, announced: Usec, promise: Promise) -> bool:
 def _nominal(promise: Promise, around: Around) -> Usec | None:
     """The slot that was announced, without its random delay; None where the calendar has none."""
     at, named = promise.at, around.moments or ()
-    if at is None or promise.is_nominal or not promise.timer.random_delay:
+    if at is None or not promise.timer.random_delay:
         return None
+    if promise.is_nominal:
+        return at
     return next((one for one in named if _is_same(one, at, promise)), None)
 
 
 def _is_coming(nominal: Usec, promise: Promise, around: Around) -> bool:
-    """Whether the timer elapses for this slot yet: after a boot its random delay counts from
-    there."""
-    boots = (span.end for span in around.off if span.end > nominal)
-    latest = max((nominal, *boots)) + promise.timer.random_delay + SECOND
+    """Whether the timer elapses for this slot yet."""
+    latest = _latest(nominal, promise, around)
     return around.coming is not None and around.now < around.coming <= latest
+
+
+def _latest(nominal: Usec, promise: Promise, around: Around) -> Usec:
+    """When its random delay is over at last: after a boot it counts from there."""
+    boots = (span.end for span in around.off if span.end > nominal)
+    return Usec(max((nominal, *boots)) + promise.timer.random_delay + SECOND)
 
 
 def _came_early(promise: Promise, around: Around) -> bool:
@@ -512,7 +518,7 @@ def _is_in_time(
     """Also after another random delay than was announced."""
     elapse, nominal = at, _nominal(promise, around)
     if nominal is not None and at == promise.at and not _within(at, around.off):
-        latest = Usec(nominal + promise.timer.random_delay + SECOND)
+        latest = _latest(nominal, promise, around)
         known = latest if answer.elapse is None else answer.elapse
         elapse = max(at, known) if known <= latest else at
     return answer.started <= elapse + _slack_of(at, promise, schedule)

@@ -490,6 +490,11 @@ def test_random_delay_counts_from_a_boot() -> None:
     assert not slots.is_put_off(rolled(), look)
     booted = replace(look, off=(Span(at(HOUR), at(HOUR + MINUTE)),))
     assert slots.is_put_off(rolled(), booted)
+    assert slots.is_put_off(promise(RANDOM, is_nominal=True), booted)
+    came = replace(booted, now=at(8 * HOUR), runs=(by_timer(7 * HOUR, 8 * HOUR),))
+    for promised in (rolled(), promise(RANDOM, is_nominal=True)):
+        assert [end[1:] for end in ends(settle(promised, came))] == [("ran", "")]
+        assert ends(settle(promised, replace(came, off=())))[0][1] == "late"
     # Where the host was off at the very slot, the run that comes makes up for it.
     booted = replace(look, off=(Span(at(HOUR), at(2 * HOUR + MINUTE)),))
     assert not slots.is_put_off(rolled(), booted)

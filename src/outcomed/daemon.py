@@ -43,6 +43,7 @@ from outcomed.tracker import Phase, as_run, phase, resume
 RETRY_COMMIT = 5.0  # seconds between two tries when the ledger cannot be written
 RETRY_BUS = 1.0
 RETRY_SPOOL = 30.0
+AFTER_RELOAD = 1.0
 PARTING = 1.0  # seconds for what can still be judged before we end
 PAST = "the journal since it was last read"
 
@@ -561,6 +562,15 @@ class Daemon:
                 self.engine.watch.add(job.unit)
         self.engine.look_around(now)
         self._look_at_time()
+        self._due["timers"] = time.monotonic() + AFTER_RELOAD
+
+    def _look_at_the_dead(self) -> None:
+        """`systemctl enable --now` starts a timer after it has had systemd read its files again,
+        and that is signalled to nobody."""
+        if self._sweep_left:
+            self._due["timers"] = time.monotonic() + AFTER_RELOAD
+        else:
+            self._sweep, self._sweep_left = self.engine.reckon_all(alive=False), True
 
     def _unit_new(self, unit: UnitName) -> None:
         """Maybe the first we hear of an instance: its start may be over already."""
@@ -620,6 +630,8 @@ class Daemon:
                     self.engine.rest()
                 case "commit":
                     self._commit_and_tell()
+                case "timers":
+                    self._look_at_the_dead()
 
     def _bus_again(self, now: Usec) -> None:
         try:

@@ -724,11 +724,13 @@ class Engine:
             self.look_at_time(watched)
             yield
 
-    def reckon_all(self) -> Iterator[None]:
-        """Ask, a few at a time, what all timers promise: they may have changed."""
+    def reckon_all(self, *, alive: bool = True) -> Iterator[None]:
+        """Ask, a few at a time, what all timers promise: they may have changed. Or only of jobs
+        that have none `alive`."""
         for watched in self._in_turn():
-            self.look_at_time(watched)
-            yield
+            if alive or all(promise.is_nominal for promise in watched.promises):
+                self.look_at_time(watched)
+                yield
 
     def _in_turn(self) -> Iterator[Watched]:
         """The jobs that there are, as they are when it is their turn."""

@@ -62,6 +62,15 @@ def test_what_explain_says_to_type_brings_the_runs_back(site: Site, way: str) ->
     assert "missed" in [one["verdict"] for one in answer(site, "history", name)]
 
 
+def test_timer_that_is_started_just_after_a_reload_is_seen(site: Site) -> None:
+    """As `systemctl enable --now` may do it: nothing is signalled then."""
+    timed(site, "soon", timer="OnCalendar=*-*-* 02:30:00\n", top="", enable=False)
+    site.node.run("systemctl daemon-reload; sleep 0.3; systemctl start soon.timer")
+    site.node.wait_for(
+        lambda: answer(site, "status", "soon")[0]["next_slot"], PATIENCE, "what it promises"
+    )
+
+
 def test_status_has_the_next_slot_and_its_deadlines(site: Site) -> None:
     timed(site, "nightly", timer="OnCalendar=*-*-* 02:30:00\nAccuracySec=1us\n", top="")
     (job,) = site.node.wait_for(

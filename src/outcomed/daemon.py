@@ -43,7 +43,7 @@ from outcomed.tracker import Phase, as_run, phase, resume
 RETRY_COMMIT = 5.0  # seconds between two tries when the ledger cannot be written
 RETRY_BUS = 1.0
 RETRY_SPOOL = 30.0
-AFTER_RELOAD = 1.0
+AFTER_RELOAD = 1.0  # by then a timer that was enabled with it is started, too
 PARTING = 1.0  # seconds for what can still be judged before we end
 PAST = "the journal since it was last read"
 
@@ -570,7 +570,7 @@ class Daemon:
         if self._sweep_left:
             self._due["timers"] = time.monotonic() + AFTER_RELOAD
         else:
-            self._sweep, self._sweep_left = self.engine.reckon_all(alive=False), True
+            self._sweep, self._sweep_left = self.engine.reckon_all(only_dead=True), True
 
     def _unit_new(self, unit: UnitName) -> None:
         """Maybe the first we hear of an instance: its start may be over already."""

@@ -724,11 +724,11 @@ class Engine:
             self.look_at_time(watched)
             yield
 
-    def reckon_all(self, *, alive: bool = True) -> Iterator[None]:
-        """Ask, a few at a time, what all timers promise: they may have changed. Or only of jobs
-        that have none `alive`."""
+    def reckon_all(self, *, only_dead: bool = False) -> Iterator[None]:
+        """Ask, a few at a time, what all timers promise: they may have changed. Or only of jobs of
+        which no timer was seen to be alive."""
         for watched in self._in_turn():
-            if alive or all(promise.is_nominal for promise in watched.promises):
+            if not only_dead or all(promise.is_nominal for promise in watched.promises):
                 self.look_at_time(watched)
                 yield
 
